@@ -1,0 +1,45 @@
+# Every target makes .venv and installs into it what is missing or out of date.
+
+PYTHON ?= python3
+SMOKE ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench serve clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: .venv/.installed ## From a year of real purchases to a page of recommendations (SMOKE=1: a slice, then exit)
+	$(BIN)/vitrina demo $(if $(filter-out 0,$(SMOKE)),--smoke)
+
+test: .venv/.installed ## Run the tests (ARGS="tests/index -k recall" for some of them)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.installed ## Check style, formatting, types and the dependency rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
+
+bench: .venv/.installed ## Measure what benchmarks/README.md claims
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/request.py
+
+serve: .venv/.installed ## Serve the promoted bundle and its page
+	$(BIN)/vitrina serve
+
+clean: ## Remove .venv, caches and builds; data/ stays
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp is written last, so an interrupted installation is taken up again. A .venv that has no
+# working pip (interrupted while it was made, or its Python is gone) is made anew.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Vitrina needs Python 3.11 or newer. Name one: make $(MAKECMDGOALS) PYTHON=python3.11"; \
+	    exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,demo,dev]' -c constraints.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The release: one immutable, checksummed directory, and the registry that holds releases."""

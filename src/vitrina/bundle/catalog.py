@@ -1,0 +1,168 @@
+"""The catalog snapshot in a bundle: columns for filters and ranking, ready JSON for answers."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from vitrina.errors import DataError
+from vitrina.schema import CATEGORY_SEPARATOR, Item
+
+CATEGORY_LEVELS: Final = 3
+"""Category levels that get codes; deeper levels stay in the item's JSON only."""
+
+ITEM_FIELDS: Final = (
+    "item_id",
+    "title",
+    "description",
+    "category_path",
+    "price",
+    "currency",
+    "brand",
+    "location",
+    "condition",
+    "image_url",
+    "available",
+    "attributes",
+)
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogColumns:
+    """What filters and ranking read of each item, in row order.
+
+    price float32 [n], NaN where unknown; available bool [n]; category int32 [n, 3]: a code into
+    `categories` per level, -1 where the path is shorter; brand int32 [n]: a code into `brands`,
+    -1 where unknown. `categories` holds full paths of all levels ("A", "A > B", …).
+    """
+
+    price: NDArray[np.float32]
+    available: NDArray[np.bool_]
+    category: NDArray[np.int32]
+    brand: NDArray[np.int32]
+    categories: list[str]
+    brands: list[str]
+
+
+class Catalog:
+    """The columns (see `CatalogColumns`), and each item's JSON straight from the mapped file."""
+
+    def __init__(self, columns: CatalogColumns, path: Path, offsets: NDArray[np.int64]) -> None:
+        """path: catalog.jsonl; offsets int64 [n + 1]: where each line starts, then the end."""
+        self.price = columns.price
+        self.available = columns.available
+        self.category = columns.category
+        self.brand = columns.brand
+        self.categories = columns.categories
+        self.brands = columns.brands
+        self._offsets = offsets
+        with path.open("rb") as file:
+            self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self.price)
+
+    def blob(self, row: int) -> bytes:
+        """The item's JSON object as stored; nothing is parsed."""
+        return self._lines[self._offsets[row] : self._offsets[row + 1] - 1]
+
+    def item(self, row: int) -> Item:
+        """The item as an object."""
+        return Item(**orjson.loads(self.blob(row)))
+
+
+def encode_catalog(
+    items: Sequence[Mapping[str, Any]],
+) -> tuple[CatalogColumns, bytes, NDArray[np.int64]]:
+    """Columns, JSON lines and line offsets int64 [n + 1] of rows of the lake's items table.
+
+    items: in row order, keyed as `schema.ITEM_COLUMNS`; missing keys, None and a NaN
+    price are unknown.
+    Raises DataError, naming the item, for attributes that are no JSON object.
+    """
+    paths = [_levels(item.get("category_path")) for item in items]
+    shown = [path[:CATEGORY_LEVELS] for path in paths]
+    prefixes = {path[: i + 1] for path in set(shown) for i in range(len(path))}
+    # Sorted as text, so that equal catalogs give equal codes.
+    categories, code_of_category = _vocabulary({CATEGORY_SEPARATOR.join(p): p for p in prefixes})
+    codes_of_path = {
+        path: [
+            code_of_category[path[: i + 1]] if i < len(path) else -1 for i in range(CATEGORY_LEVELS)
+        ]
+        for path in set(shown)
+    }
+    brand_of = [item.get("brand") or None for item in items]
+    brands, code_of_brand = _vocabulary({brand: brand for brand in brand_of if brand is not None})
+    lines = [
+        orjson.dumps(_shown_fields(item, path), option=orjson.OPT_SERIALIZE_NUMPY)
+        for item, path in zip(items, paths, strict=True)
+    ]
+    offsets = np.zeros(len(items) + 1, np.int64)
+    np.cumsum([len(line) + 1 for line in lines], out=offsets[1:])
+    columns = CatalogColumns(
+        price=np.array([_price(item) for item in items], np.float32),
+        available=np.array([_available(item) for item in items], np.bool_),
+        category=np.array([codes_of_path[path] for path in shown], np.int32).reshape(-1, 3),
+        brand=np.array([code_of_brand.get(brand, -1) for brand in brand_of], np.int32),
+        categories=categories,
+        brands=brands,
+    )
+    return columns, b"\n".join(lines) + b"\n", offsets
+
+
+def _levels(category_path: str | None) -> tuple[str, ...]:
+    parts = (category_path or "").split(CATEGORY_SEPARATOR.strip())
+    return tuple(level for part in parts if (level := part.strip()))
+
+
+def _vocabulary(key_of_name: Mapping[str, _Key]) -> tuple[list[str], dict[_Key, int]]:
+    """Names in sorted order, and the code of each name's key."""
+    names = sorted(key_of_name)
+    return names, {key_of_name[name]: code for code, name in enumerate(names)}
+
+
+def _price(item: Mapping[str, Any]) -> float:
+    """The price, NaN where it is unknown or infinite."""
+    price = item.get("price")
+    return float(price) if price is not None and math.isfinite(price) else math.nan
+
+
+def _available(item: Mapping[str, Any]) -> bool:
+    """Whether the item can be had; one that does not say so can."""
+    available = item.get("available")
+    return available is None or bool(available)
+
+
+def _shown_fields(item: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    fields = {name: value for name in ITEM_FIELDS if (value := item.get(name))}
+    fields["available"] = _available(item)
+    fields["category_path"] = path
+    fields["price"] = _price(item)
+    if math.isnan(fields["price"]):
+        del fields["price"]
+    if attributes := fields.get("attributes"):
+        fields["attributes"] = _attributes(item["item_id"], attributes)
+    return fields
+
+
+def _attributes(item_id: str, text: str) -> dict[str, Any]:
+    try:
+        attributes = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        attributes = None
+    if not isinstance(attributes, dict):
+        raise DataError(
+            f"Item '{item_id}': attributes must be a JSON object, found {text[:80]!r}. Correct "
+            f"the items table and ingest it again."
+        )
+    return attributes

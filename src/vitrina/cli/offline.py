@@ -1,0 +1,131 @@
+"""Commands of the offline side: from files to a measured draft bundle."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from vitrina.cli import stages, tables
+from vitrina.cli.console import Config, Json, say, settings_of, show
+
+SHOWN_OF_TRAINING: Final = (
+    "steps",
+    "resumed_from_step",
+    "seconds",
+    "loss",
+    "temperature",
+    "cached",
+    "folder",
+)
+
+
+def ingest(
+    histories: Annotated[
+        bool,
+        typer.Option("--histories/--no-histories", help="Load the shoppers' histories, too."),
+    ] = True,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Read the shop's files into the lake, and its events into the shoppers' histories.
+
+    Reads the items and events that `[lake]` names (CSV, JSON Lines or Parquet). Rows that cannot
+    be used are set apart with their reason; the rest goes on.
+
+    Writes the tables items, events and quarantine to `paths.lake`, and the histories to
+    `paths.state`. The old tables stay until the new ones are complete.
+
+    Example:
+
+        VITRINA_LAKE__EVENTS='["clicks/*.csv"]' vitrina ingest
+    """
+    settings = settings_of(config)
+    report = stages.ingest_files(settings)
+    loaded = stages.load_histories(settings) if histories else None
+    content = report.to_json() | {"histories": loaded}
+    show(content, as_json, *tables.ingest_report(report))
+    if loaded is not None:
+        say(f"{loaded:,} events are in the shoppers' histories.")
+
+
+def train(
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew, whatever an earlier run left.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Train the item tower and the user tower on the lake's events.
+
+    Reads the lake's tables and `[train]`; events after the cut of `[evaluate]` are not looked at.
+    Writes checkpoints and weights to `paths.runs`. Run again after Ctrl-C, it goes on from the
+    last checkpoint; a training that is complete is not done twice.
+
+    Example:
+
+        VITRINA_TRAIN__SEED=1 vitrina train
+    """
+    report = stages.train_towers(settings_of(config), fresh=fresh)
+    content = report.to_json()
+    shown = {name: content[name] for name in SHOWN_OF_TRAINING}
+    show(content, as_json, tables.facts("Training", shown))
+
+
+def index(config: Config = None, as_json: Json = False) -> None:
+    """Embed the catalog, build the vector index, fit the ranking: a draft bundle.
+
+    Reads the trained towers and the lake. Writes the folder `draft` in `paths.runs`, in place of
+    an older draft. The index is exact or inverted lists, as `[index]` says, and its recall against
+    exact search is measured.
+
+    Example:
+
+        vitrina index && vitrina evaluate
+    """
+    from vitrina.bundle.manifest import read_manifest
+
+    folder = stages.assemble(settings_of(config))
+    manifest = read_manifest(folder)
+    content = {
+        "version": manifest.version,
+        "folder": str(folder),
+        "items": manifest.items,
+        "dim": manifest.space.dim,
+        "index": manifest.index.kind,
+        "recall_at_500": manifest.index.recall_at_500,
+    }
+    show(content, as_json, tables.facts("Draft bundle", content))
+
+
+def evaluate(
+    bundle: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="A published bundle.", show_default="the draft"),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle on the days after the cut, beside the baselines it has to beat.
+
+    Reads the lake and the bundle, and recommends to every shopper of the test through the same
+    code that serves, ranking the whole catalog. Intervals are 95 %, from resampled shoppers.
+    Writes `evaluation.json` in `paths.runs`, which `vitrina publish` puts into the bundle.
+
+    Example:
+
+        vitrina evaluate --json > metrics.json
+    """
+    from vitrina.bundle.registry import Registry
+    from vitrina.evaluation.report import table, verdicts
+
+    settings = settings_of(config)
+    folder = (
+        stages.draft_folder(settings)
+        if bundle is None
+        else Registry(settings.paths.bundles).path(bundle)
+    )
+    content = stages.evaluate_bundle(settings, folder).to_json()
+    show(content, as_json, table(content), verdicts(content))
+    for sentence in content["failed_gates"]:
+        say(f"Gate failed: {sentence}", "yellow")

@@ -1,0 +1,162 @@
+"""Commands of the online side: serve, and ask without a server. None needs the training stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vitrina.cli import tables
+from vitrina.cli.console import Config, Json, print_json, say, settings_of, show
+from vitrina.errors import BundleError
+
+if TYPE_CHECKING:
+    from vitrina.online.recommender import Recommender
+    from vitrina.settings import Settings
+
+Count = Annotated[int, typer.Option("--k", "-k", min=1, max=100, help="How many items.")]
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="serve.host")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port; 0 picks a free one.", show_default="serve.port"),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the promoted bundle: the HTTP service, and the page at its address.
+
+    Reads the current bundle in `paths.bundles`, and swaps when another is promoted. Writes the
+    events it is sent to `paths.state`, each on disk before it is acknowledged. Ctrl-C ends it.
+
+    Example:
+
+        vitrina serve --port 9000
+    """
+    import logging
+
+    from vitrina.online.app import create_app
+    from vitrina.online.server import serve as run
+    from vitrina.studio.app import mount_studio
+
+    settings = settings_of(config)
+    given = {"host": host, "port": port}
+    changes = {name: value for name, value in given.items() if value is not None}
+    serve_settings = settings.serve.model_copy(update=changes)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("vitrina").setLevel(logging.INFO)
+    app = create_app(settings.model_copy(update={"serve": serve_settings}))
+    mount_studio(app)
+
+    def on_ready(address: str) -> None:
+        releases = app.state.service.releases
+        if as_json:
+            print_json({"address": address, "bundle": releases.serving})
+        else:
+            show(None, False, f"{address}/")
+            say("Ctrl-C ends it. The service's own documentation is at /docs.")
+        if releases.problem:
+            say(releases.problem, "yellow")
+
+    try:
+        run(app, serve_settings, on_ready)
+    except KeyboardInterrupt:
+        say("Stopped; every acknowledged event is on disk.")
+
+
+def recommend(
+    user: Annotated[
+        str | None, typer.Option(help="The shopper's id.", show_default="somebody new")
+    ] = None,
+    shelf: Annotated[
+        Literal["for_you", "discover", "buy_again"],
+        typer.Option(help="discover: nothing seen before; buy_again: purchases; for_you: both."),
+    ] = "for_you",
+    k: Count = 10,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to a shopper, as the server would, without one.
+
+    Reads the current bundle in `paths.bundles` and the shopper's history in `paths.state`; writes
+    nothing.
+
+    Example:
+
+        vitrina recommend --user 1024 --shelf discover
+    """
+    import orjson
+
+    from vitrina.online.recommender import Request
+
+    settings = settings_of(config)
+    request = Request(key=user, user_id=user, shelf=shelf, k=k)
+    answer = orjson.loads(_recommender(settings).recommend(request).to_json())
+    show(answer, as_json, tables.items(f"{shelf} for {user or 'somebody new'}", answer["items"]))
+    if message := answer.get("message"):
+        say(message)
+    say(
+        f"served by {answer['served_by']} · bundle {answer['bundle']} · "
+        f"{answer['timings_ms']['total']:.2f} ms"
+    )
+    for reason in answer["degraded"]:
+        say(f"degraded: {reason}", "yellow")
+
+
+def similar(
+    item_id: Annotated[str, typer.Argument(help="The item to start from.")],
+    k: Count = 10,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List the available items nearest to one in the embedding space.
+
+    Reads the current bundle in `paths.bundles`; writes nothing.
+
+    Example:
+
+        vitrina similar 1082185 --k 5
+    """
+    import orjson
+
+    recommender = _recommender(settings_of(config))
+    bundle = recommender.bundle
+    row = bundle.row_of_item.get(item_id)
+    if row is None:
+        raise BundleError(
+            f"Bundle {bundle.manifest.version} has no item '{item_id}'. It has "
+            f"{len(bundle.item_ids):,} items, such as '{bundle.item_ids[0]}'."
+        )
+    fragments, degraded = recommender.similar(row, k)
+    content = {
+        "item_id": item_id,
+        "bundle": bundle.manifest.version,
+        "degraded": degraded,
+        "items": orjson.loads(orjson.dumps(fragments)),
+    }
+    title = f"Near {bundle.catalog.item(row).title or item_id}"
+    show(content, as_json, tables.items(title, content["items"]))
+
+
+def _recommender(settings: Settings) -> Recommender:
+    """The current bundle over the stored histories. Raises BundleError if none is promoted."""
+    from vitrina.bundle.bundle import load_bundle
+    from vitrina.bundle.registry import Registry
+    from vitrina.online.recommender import Recommender
+    from vitrina.state.sqlite import SqliteState
+
+    registry = Registry(settings.paths.bundles)
+    version = registry.current()
+    if version is None:
+        raise BundleError(
+            f"No bundle in {registry.root} has been promoted. Make one with 'vitrina demo', or "
+            f"train, 'vitrina publish' and 'vitrina promote' your own."
+        )
+    state = settings.paths.state
+    # Asking is no reason to make a file: without one, nobody has a history.
+    histories = SqliteState(state if state.exists() else None)
+    return Recommender(load_bundle(registry.path(version)), histories, None, settings.serve)

@@ -1,0 +1,136 @@
+"""The reference pages that are made from the code: settings and commands.
+
+python -m vitrina.cli.reference docs/reference
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from vitrina.cli.settings_file import sections, toml_value
+from vitrina.settings import Section
+
+SETTINGS_PAGE: Final = "settings.md"
+COMMANDS_PAGE: Final = "cli.md"
+MADE_BY: Final = "<!-- Made from the code: `python -m vitrina.cli.reference docs/reference` -->"
+
+
+def settings_page() -> str:
+    """Every section and key of `vitrina.toml`, in Markdown."""
+    parts = [
+        f"{MADE_BY}\n\n# Settings\n",
+        "`vitrina.toml` holds all settings, one table a section. `vitrina init` writes it with "
+        "every key, its default and its description; a key left out has its default, an unknown "
+        "one is an error. Relative paths start at the folder of the file.\n",
+        "An environment variable overrides its key: `VITRINA_`, the section, two underscores, the "
+        "key. Values are written as in TOML, texts without quotes:\n",
+        "```sh\nVITRINA_SERVE__PORT=9000 VITRINA_LAKE__EVENTS='[\"clicks/*.csv\"]' vitrina serve\n"
+        "```\n",
+    ]
+    for name, section in sections().items():
+        parts.append(f"## [{name}]\n\n{(section.__doc__ or '').strip()}\n")
+        parts.append(_keys(section))
+    return "\n".join(parts)
+
+
+def commands_page() -> str:
+    """Every command with its help, arguments and options, in Markdown."""
+    import typer.main
+
+    from vitrina.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+    parts = [
+        f"{MADE_BY}\n\n# Commands\n",
+        "`vitrina COMMAND --help` prints the same. Results go to stdout (tables, or with `--json` "
+        "one JSON value and nothing else), progress and messages to stderr.\n",
+        "| exit code | meaning |\n|---|---|\n| 0 | done |\n"
+        "| 1 | refused or failed; stderr says what was found and what to do |\n"
+        "| 2 | the command line cannot be understood |\n| 130 | stopped by Ctrl-C |\n",
+    ]
+    for name, command in group.commands.items():
+        parts.append(f"## vitrina {name}\n\n{(command.help or '').strip()}\n")
+        parts.append(_parameters(command))
+    return "\n".join(parts)
+
+
+def write_pages(folder: Path) -> None:
+    """Write both pages into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS_PAGE).write_text(settings_page(), encoding="utf-8")
+    (folder / COMMANDS_PAGE).write_text(commands_page(), encoding="utf-8")
+
+
+def _keys(section: type[Section]) -> str:
+    schema = section.model_json_schema()["properties"]
+    rows = ["| key | default | values | what it is |", "|---|---|---|---|"]
+    for key, field in section.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        cells = (
+            f"`{key}`",
+            _default(default),
+            _values(schema[key]),
+            field.description or "",
+        )
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, dict):
+        return ", ".join(f"`{key} = {toml_value(held)}`" for key, held in value.items())
+    return f"`{toml_value(value)}`"
+
+
+def _values(schema: dict[str, Any]) -> str:
+    """What a key may hold, from its JSON schema."""
+    if "enum" in schema:
+        return " or ".join(f"`{toml_value(value)}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_values(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if schema["type"] == "array":
+        return f"list of {_values(schema['items'])}"
+    if schema["type"] == "object":
+        return f"table of {_values(schema['additionalProperties'])}"
+    words = {"path": "path", "date-time": "date and time"}
+    types = {"string": "text", "integer": "whole number", "number": "number", "boolean": "boolean"}
+    bounds = (
+        ("exclusiveMinimum", "above"),
+        ("minimum", "from"),
+        ("exclusiveMaximum", "below"),
+        ("maximum", "to"),
+    )
+    limits = [f"{word} {schema[bound]:,g}" for bound, word in bounds if bound in schema]
+    return " ".join([words.get(schema.get("format", ""), types[schema["type"]]), *limits])
+
+
+def _parameters(command: Any) -> str:
+    rows = ["| option | what it does | default |", "|---|---|---|"]
+    for parameter in command.params:
+        argument = parameter.param_type_name == "argument"
+        names = [parameter.name.upper()] if argument else parameter.opts + parameter.secondary_opts
+        shown = ", ".join(f"`{name}`" for name in names)
+        rows.append(f"| {shown} | {parameter.help or ''} | {_shown_default(parameter)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown_default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    shown = parameter.show_default
+    if isinstance(shown, str):
+        return shown
+    default = parameter.default
+    if default is None or default is False:
+        return ""
+    if default is True:
+        return f"`{parameter.opts[0]}`"
+    return f"`{default}`"
+
+
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1]))

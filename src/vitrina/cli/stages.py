@@ -1,0 +1,149 @@
+"""The offline stages, each shown as it goes on: what the commands and the demo run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitrina.cli.console import reporting, say
+from vitrina.errors import BundleError, VitrinaError
+
+if TYPE_CHECKING:
+    from vitrina.bundle.bundle import Bundle
+    from vitrina.evaluation.evaluate import Evaluation
+    from vitrina.lake.report import IngestReport
+    from vitrina.settings import Settings
+    from vitrina.towers.run import TrainReport
+    from vitrina.towers.training import TrainProgress
+
+
+def ingest_files(settings: Settings) -> IngestReport:
+    """The shop's files into the lake's tables."""
+    from vitrina.lake.ingest import STAGES, ingest
+
+    with reporting("Ingesting") as report:
+        return ingest(
+            settings, progress=lambda stage: report(STAGES.index(stage) / len(STAGES), stage)
+        )
+
+
+def load_histories(settings: Settings) -> int:
+    """The lake's events into the shoppers' histories; returns how many events."""
+    from vitrina.lake.histories import load_history_columns
+    from vitrina.state.sqlite import SqliteState
+
+    with reporting("Loading histories") as report:
+        report(None, "reading the lake")
+        columns = load_history_columns(settings.paths.lake)
+        state = SqliteState(settings.paths.state)
+        try:
+            report(None, f"writing {len(columns):,} events")
+            state.load_histories(
+                columns.keys, columns.item_ids, columns.event_types, columns.timestamps_us
+            )
+        finally:
+            state.close()
+    return len(columns)
+
+
+def train_towers(settings: Settings, *, fresh: bool = False) -> TrainReport:
+    """The towers, trained on the lake; goes on from the last checkpoint of the same training."""
+    from vitrina.towers.run import train
+
+    with reporting("Training") as report:
+
+        def progress(now: TrainProgress) -> None:
+            note = (
+                f"step {now.step:,} of {now.steps:,} · loss {now.loss:.3f} · "
+                f"temperature {now.temperature:.3f} · {now.examples_per_second:,.0f} examples/s · "
+                f"{minutes(now.seconds_left)} left"
+            )
+            report(now.step / max(1, now.steps), note)
+
+        return train(settings, fresh=fresh, progress=progress)
+
+
+def assemble(settings: Settings) -> Path:
+    """The draft bundle: catalog embedded, index built, ranking fitted. Returns its folder."""
+    from vitrina.towers.assemble import assemble_draft
+
+    with reporting("Indexing") as report:
+        return assemble_draft(settings, progress=lambda note: report(None, note))
+
+
+def evaluate_bundle(settings: Settings, folder: Path) -> Evaluation:
+    """A bundle's metrics on the time after the cut, and its gates beside the current bundle."""
+    from vitrina.evaluation.evaluate import evaluate
+
+    with reporting("Evaluating") as report:
+        current = _current_bundle(settings)
+        return evaluate(
+            settings, folder, current=current, progress=lambda note, share: report(share, note)
+        )
+
+
+def publish_draft(settings: Settings) -> str:
+    """The draft, with its evaluation, into the registry; returns its version.
+
+    Raises BundleError when there is no draft, or no evaluation of it.
+    """
+    from vitrina.bundle.manifest import read_manifest
+    from vitrina.bundle.registry import Registry
+
+    folder = draft_folder(settings)
+    if not folder.is_dir():
+        raise BundleError(f"There is no draft at {folder}. Make one with 'vitrina index'.")
+    version = read_manifest(folder).version
+    evaluation = read_evaluation(settings)
+    if evaluation.get("bundle") != version:
+        raise BundleError(
+            f"{evaluation_file(settings)} is of bundle {evaluation.get('bundle')}, the draft is "
+            f"{version}. Run 'vitrina evaluate' to measure the draft."
+        )
+    return Registry(settings.paths.bundles).publish(folder, evaluation)
+
+
+def _current_bundle(settings: Settings) -> Bundle | None:
+    """What a new bundle has to hold its own against. One that cannot be loaded is no measure."""
+    from vitrina.bundle.bundle import load_bundle
+    from vitrina.bundle.registry import Registry
+
+    registry = Registry(settings.paths.bundles)
+    try:
+        version = registry.current()
+        return None if version is None else load_bundle(registry.path(version))
+    except VitrinaError as error:
+        say(f"Not compared with the current bundle: {error}", "yellow")
+        return None
+
+
+def draft_folder(settings: Settings) -> Path:
+    """Where `vitrina index` leaves the draft bundle."""
+    return settings.paths.runs / "draft"
+
+
+def evaluation_file(settings: Settings) -> Path:
+    """Where `vitrina evaluate` leaves its results."""
+    return settings.paths.runs / "evaluation.json"
+
+
+def read_evaluation(settings: Settings) -> dict[str, Any]:
+    """The last evaluation (`Evaluation.to_json`). Raises BundleError when there is none."""
+    import orjson
+
+    file = evaluation_file(settings)
+    try:
+        values: dict[str, Any] = orjson.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(
+            f"There is no {file}: the draft has not been evaluated. Run 'vitrina evaluate'."
+        ) from None
+    except orjson.JSONDecodeError as error:
+        raise BundleError(f"{file} is not JSON: {error}. Run 'vitrina evaluate' again.") from error
+    return values
+
+
+def minutes(seconds: float) -> str:
+    """A duration to read: `42 s`, `3 min 05 s`."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

@@ -1,0 +1,143 @@
+"""Results as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+COPIED: Final = ("version", "item")
+"""Columns whose values people copy: never broken over two lines."""
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from vitrina.bundle.registry import BundleSummary
+    from vitrina.lake.report import IngestReport, TableReport
+
+
+def facts(title: str, values: Mapping[str, Any]) -> Table:
+    """Names and values, one a row."""
+    table = _table(title, "", "")
+    table.show_header = False
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), Text(_value(value)))
+    return table
+
+
+def ingest_report(report: IngestReport) -> list[RenderableType]:
+    """What was read and kept; below it, if any, what could not be used and why."""
+    counts = _table(
+        "Ingest", "table", right=("files", "rows read", "kept", "duplicate", "set apart")
+    )
+    reasons = _table("Rows set apart and values repaired", "table", "reason", right=("rows",))
+    for name, table in (("items", report.items), ("events", report.events)):
+        counts.add_row(
+            name,
+            *(
+                f"{number:,}"
+                for number in (
+                    table.files,
+                    table.read,
+                    table.kept,
+                    table.duplicates,
+                    sum(table.quarantined.values()),
+                )
+            ),
+        )
+        _add_reasons(reasons, name, table)
+    counts.caption = (
+        f"{report.users:,} shoppers, {report.sessions:,} sessions, "
+        f"{report.first_event:%Y-%m-%d} to {report.last_event:%Y-%m-%d}, "
+        f"{sum(report.seconds.values()):.1f} s"
+    )
+    shown: list[RenderableType] = [counts]
+    if reasons.row_count:
+        shown.append(reasons)
+    if report.examples:
+        shown.append(_examples(report.examples))
+    return shown
+
+
+def bundles(summaries: Sequence[BundleSummary]) -> Table:
+    """The registry's bundles, the current one marked."""
+    table = _table("Bundles", "version", "", "made", "index", "gates", right=("items",))
+    for bundle in summaries:
+        mark = Text("current", style="green") if bundle.current else Text("")
+        if bundle.problem is not None or bundle.index is None:
+            problem = Text(f"cannot be read: {bundle.problem}", style="red")
+            table.add_row(bundle.version, mark, "", "", problem, "")
+            continue
+        failed = len((bundle.metrics or {}).get("failed_gates", ()))
+        table.add_row(
+            bundle.version,
+            mark,
+            (bundle.created_at or "")[:16].replace("T", " "),
+            f"{bundle.index.kind}, recall@500 {bundle.index.recall_at_500:.3f}",
+            Text(f"{failed} failed", style="yellow") if failed else Text("passed"),
+            f"{bundle.items:,}",
+        )
+    return table
+
+
+def items(title: str, shown: Sequence[Mapping[str, Any]]) -> Table:
+    """Recommended items, best first."""
+    table = _table(title, "item", "title", "category", "source", right=("price", "score"))
+    for item in shown:
+        path = item.get("category_path") or ()
+        price = item.get("price")
+        table.add_row(
+            item["item_id"],
+            Text(item.get("title", "")),
+            Text(path[-1] if path else ""),
+            item["source"],
+            "" if price is None else f"{price:,.2f}",
+            "" if item["score"] is None else f"{item['score']:.3f}",
+        )
+    return table
+
+
+def _add_reasons(table: Table, name: str, report: TableReport) -> None:
+    for kind, reasons in (("", report.quarantined), ("repaired: ", report.repaired)):
+        for reason, rows in sorted(reasons.items(), key=lambda entry: -entry[1]):
+            table.add_row(name, Text(f"{kind}{reason}"), f"{rows:,}")
+    for file in report.unusable_files:
+        table.add_row(name, Text(f"whole file: {file['reason']}"), "")
+
+
+def _examples(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("For example", "file", "column", "reason", right=("row",))
+    for row in rows:
+        table.add_row(
+            Text(str(row["file"])),
+            Text(row["column"] or ""),
+            Text(row["reason"]),
+            f"{row['row']:,}",
+        )
+    table.caption = "All of them are in the lake's quarantine table."
+    return table
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        case None:
+            return "–"
+        case _:
+            return str(value)
+
+
+def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in COPIED)
+    for column in right:
+        table.add_column(column, justify="right")
+    return table

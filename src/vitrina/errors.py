@@ -1,0 +1,37 @@
+"""Every error a user can meet. Each message says what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class VitrinaError(Exception):
+    """Base of all errors meant for people: the command line prints its text and no traceback."""
+
+
+class SettingsError(VitrinaError):
+    """`vitrina.toml` or a `VITRINA_*` variable holds something that cannot be used."""
+
+
+class DataError(VitrinaError):
+    """An input file, a column or a table cannot be used at all (single bad rows go to quarantine)."""
+
+
+class TrainingError(VitrinaError):
+    """Training cannot start or go on: too little data, a NaN loss, a foreign checkpoint."""
+
+
+class BundleError(VitrinaError):
+    """A bundle is incomplete, corrupted or of an unknown format."""
+
+
+class SpaceMismatch(VitrinaError):
+    """Vectors of two different embedding spaces were about to meet."""
+
+
+class MissingExtra(VitrinaError):
+    """A feature needs packages that are not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"The package '{package}' is not installed. It comes with the extra '{extra}': "
+            f"pip install 'vitrina[{extra}]'."
+        )

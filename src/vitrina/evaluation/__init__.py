@@ -1,0 +1,1 @@
+"""Honest measurement: full ranking, by time, through the recommender that serves."""

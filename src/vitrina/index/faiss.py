@@ -1,0 +1,267 @@
+"""FAISS behind the `VectorIndex` protocol: an exact scan for small catalogs, inverted lists above.
+
+A search for one query uses one thread, a search for a batch all cores. OpenMP's barriers cost a
+scheduler's time slice (8 ms measured, against 0.5 ms of work) whenever another process holds one
+of the cores, which a request cannot afford and a batch does not notice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import faiss
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from vitrina.errors import BundleError, DataError, SpaceMismatch
+from vitrina.index.base import RowArray
+from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, require_same_space
+
+SEED: Final = 1234
+UNIT_TOLERANCE: Final = 1e-3
+"""How far the length of a vector may be from 1 (float16 rounding passes, forgetting does not)."""
+ROWS_PER_LIST: Final = 39
+"""Under this many vectors per list k-means centroids are noise (the limit FAISS warns at)."""
+TUNED_K: Final = 500
+"""`nprobe` is tuned for this many neighbours; searches for more probe more."""
+
+
+class FaissIndex:
+    """Inner product search with FAISS: `IndexFlatIP` or `IndexIVFFlat`.
+
+    Searches may run in parallel; `add` and `remove` must not run beside anything else.
+    """
+
+    def __init__(self, space: EmbeddingSpace, index: Any) -> None:
+        """index: a faiss.IndexIDMap over IndexFlatIP, or a trained faiss.IndexIVFFlat."""
+        self.space = space
+        self._index = index
+        self._present = np.zeros(0, np.bool_)  # by row number
+        self._mark(_stored_rows(index), True)
+
+    @classmethod
+    def build(cls, vectors: Vectors) -> Self:
+        """An exact index of all rows; `index.tuning.build_index` chooses and tunes."""
+        return cls.build_exact(vectors)
+
+    @classmethod
+    def build_exact(cls, vectors: Vectors) -> Self:
+        """An index that compares a query with every vector."""
+        index = cls(vectors.space, faiss.IndexIDMap(faiss.IndexFlatIP(vectors.space.dim)))
+        index.add(np.arange(len(vectors)), vectors)
+        return index
+
+    @classmethod
+    def build_ivf(cls, vectors: Vectors) -> Self:
+        """An index of about 4·√n inverted lists, one searched per query until `nprobe` is set."""
+        _require_unit(vectors.values)
+        dim = vectors.space.dim
+        ivf = faiss.IndexIVFFlat(
+            faiss.IndexFlatIP(dim), dim, list_count(len(vectors)), faiss.METRIC_INNER_PRODUCT
+        )
+        ivf.cp.seed = SEED
+        ivf.train(np.ascontiguousarray(vectors.values))
+        index = cls(vectors.space, ivf)
+        index.add(np.arange(len(vectors)), vectors)
+        return index
+
+    @property
+    def kind(self) -> Literal["exact", "ivf"]:
+        return "ivf" if isinstance(self._index, faiss.IndexIVF) else "exact"
+
+    @property
+    def nlist(self) -> int:
+        """Inverted lists in all; 0 for an exact index."""
+        return int(self._index.nlist) if self.kind == "ivf" else 0
+
+    @property
+    def nprobe(self) -> int:
+        """Inverted lists searched for an unfiltered query; 0 for an exact index."""
+        return int(self._index.nprobe) if self.kind == "ivf" else 0
+
+    @nprobe.setter
+    def nprobe(self, value: int) -> None:
+        self._index.nprobe = value
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(
+        self, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float32], RowArray]:
+        """The k best rows a query: scores float32 [n, k] and rows int64 [n, k].
+
+        allowed bool [items]: rows that may be returned; rows past its end may not. None allows
+        all. The sparser the filter, the more lists are probed, up to all of them; a query that
+        still finds fewer rows than pass the filter is answered by a scan of every list.
+        """
+        require_same_space(queries.space, self.space, "query", "index")
+        if k < 1:
+            raise ValueError(f"k is the number of neighbours, at least 1; found {k}.")
+        values = np.ascontiguousarray(queries.values, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise DataError("A query vector holds NaN or infinity; nothing can be near it.")
+        selector, passing = self._selector(allowed)
+        lists = self._lists_to_probe(k, passing)
+        scores, rows = self._search(values, k, selector, lists)
+        if lists < self.nlist:
+            short = rows[:, min(k, passing) - 1] < 0 if passing else np.zeros(len(rows), np.bool_)
+            if short.any():
+                scores[short], rows[short] = self._search(values[short], k, selector, self.nlist)
+        scores[rows < 0] = -np.inf
+        return scores, rows
+
+    def add(self, rows: RowArray, vectors: Vectors) -> None:
+        """Add vectors under new row numbers; a row already present is an error."""
+        require_same_space(vectors.space, self.space, "new vectors", "index")
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        if rows.shape != (len(vectors),):
+            raise ValueError(f"{len(vectors)} vectors need as many rows; found {rows.shape}.")
+        _require_unit(vectors.values)
+        if len(rows) and rows.min() < 0:
+            raise ValueError(f"Row numbers start at 0; found {rows.min()}.")
+        distinct, counts = np.unique(rows, return_counts=True)
+        repeated = distinct[(counts > 1) | self._contains(distinct)]
+        if len(repeated):
+            raise ValueError(
+                f"Row {repeated[0]} is already in the index or given twice ({len(repeated)} such "
+                f"rows). Remove it before adding it again."
+            )
+        self._index.add_with_ids(np.ascontiguousarray(vectors.values, dtype=np.float32), rows)
+        self._mark(rows, True)
+
+    def remove(self, rows: RowArray) -> None:
+        """Remove rows; rows not present are ignored."""
+        rows = np.asarray(rows, dtype=np.int64)
+        present = rows[self._contains(rows)]
+        if len(present):
+            self._index.remove_ids(present)
+            self._mark(present, False)
+
+    def save(self, path: Path) -> None:
+        """Write one file: a FAISS index (`faiss.read_index` reads it), then a line of JSON.
+
+        The line holds the space, so that the file cannot be mistaken for another bundle's.
+        """
+        faiss.write_index(self._index, str(path))
+        with path.open("ab") as file:
+            file.write(b"\n" + orjson.dumps(self.space))
+
+    @classmethod
+    def load(cls, path: Path, space: EmbeddingSpace) -> Self:
+        """Read an index back.
+
+        Raises SpaceMismatch if it was built in another space, BundleError if it is no index.
+        """
+        require_same_space(_stored_space(path), space, f"index {path}", "bundle")
+        try:
+            index = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise BundleError(_unreadable(path)) from error
+        if index.d != space.dim:
+            raise SpaceMismatch(
+                f"The index {path} holds vectors of {index.d} numbers, {space.version} has "
+                f"{space.dim}. Build it again with 'vitrina index'."
+            )
+        return cls(space, index)
+
+    def _search(
+        self, values: FloatMatrix, k: int, selector: Any, lists: int
+    ) -> tuple[NDArray[np.float32], RowArray]:
+        if self.kind == "ivf":
+            params = faiss.SearchParametersIVF(sel=selector, nprobe=lists)
+        else:
+            # Without a filter FAISS may take its faster path for batches, hence None.
+            params = faiss.SearchParameters(sel=selector) if selector else None
+        with _threads(1 if len(values) == 1 else None):
+            scores, rows = self._index.search(values, k, params=params)
+        return scores, rows
+
+    def _selector(self, allowed: NDArray[np.bool_] | None) -> tuple[Any, int]:
+        """FAISS's form of the filter (None: everything), and how many rows pass it."""
+        if allowed is None:
+            return None, len(self)
+        if allowed.dtype != np.bool_ or allowed.ndim != 1:
+            raise ValueError(
+                f"allowed is a bool array with one entry an item; found {allowed.dtype} of shape "
+                f"{allowed.shape}."
+            )
+        size = min(len(allowed), len(self._present))
+        passing = int(np.count_nonzero(allowed[:size] & self._present[:size]))
+        return faiss.IDSelectorBitmap(np.packbits(allowed[:size], bitorder="little")), passing
+
+    def _lists_to_probe(self, k: int, passing: int) -> int:
+        """As many lists as hold, on average, the candidates that `nprobe` lists hold unfiltered."""
+        scarcity = len(self) / max(passing, 1) * max(1.0, k / TUNED_K)
+        return min(self.nlist, math.ceil(self.nprobe * scarcity))
+
+    def _contains(self, rows: RowArray) -> NDArray[np.bool_]:
+        known = (rows >= 0) & (rows < len(self._present))
+        known[known] = self._present[rows[known]]
+        return known
+
+    def _mark(self, rows: RowArray, present: bool) -> None:
+        if len(rows) and (missing := int(rows.max()) + 1 - len(self._present)) > 0:
+            self._present = np.concatenate([self._present, np.zeros(missing, np.bool_)])
+        self._present[rows] = present
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let FAISS use `count` threads (None: as before). OpenMP keeps the number per thread."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def list_count(items: int) -> int:
+    """Inverted lists for a catalog: the power of two nearest to 4·√items, fewer if tiny."""
+    wanted = 2 ** round(math.log2(4 * math.sqrt(max(items, 1))))
+    affordable = 2 ** int(math.log2(max(items // ROWS_PER_LIST, 1)))
+    return int(min(wanted, affordable))
+
+
+def _require_unit(values: FloatMatrix) -> None:
+    """Raise DataError unless every row of values [n, dim] is finite and of length 1."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", values, values))
+    bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # NaN compares false
+    if len(bad):
+        raise DataError(
+            f"Vector {bad[0]} has length {lengths[bad[0]]:.4g} ({len(bad)} such vectors), an "
+            f"index takes unit vectors only. NaN means that training diverged; else normalise "
+            f"them (vitrina.space.normalise)."
+        )
+
+
+def _stored_rows(index: Any) -> RowArray:
+    """Row numbers in a FAISS index, int64 [ntotal], in no order."""
+    if not isinstance(index, faiss.IndexIVF):
+        return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+    lists, sizes = index.invlists, [index.invlists.list_size(i) for i in range(index.nlist)]
+    parts = [faiss.rev_swig_ptr(lists.get_ids(i), n) for i, n in enumerate(sizes) if n]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _stored_space(path: Path) -> EmbeddingSpace:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - 1024, 0))
+            line = file.read().rpartition(b"\n")[2]
+        return EmbeddingSpace(**orjson.loads(line))
+    except (OSError, orjson.JSONDecodeError, TypeError) as error:
+        raise BundleError(_unreadable(path)) from error
+
+
+def _unreadable(path: Path) -> str:
+    return (
+        f"{path} is not an index that Vitrina wrote, or it is damaged. Build it again with "
+        f"'vitrina index', or roll back with 'vitrina rollback'."
+    )

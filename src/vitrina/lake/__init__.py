@@ -1,0 +1,1 @@
+"""The lake: a shop's items and events as clean Parquet tables."""

@@ -1,0 +1,91 @@
+"""The items table as plain columns: what the towers and the bundle read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from vitrina.lake.engine import DuckDBEngine
+from vitrina.lake.tables import table_path
+from vitrina.schema import CATEGORY_SEPARATOR
+
+_TEXTS = (
+    "item_id",
+    "title",
+    "description",
+    "category_path",
+    "currency",
+    "brand",
+    "location",
+    "condition",
+    "image_url",
+    "attributes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogTable:
+    """n items sorted by item_id, one sequence a column; row i is item i everywhere.
+
+    title, description: "" where unknown. category_path: the levels, broadest first.
+    price float32 [n], NaN where unknown. available bool [n], true where unknown.
+    """
+
+    item_ids: list[str]
+    title: list[str]
+    description: list[str]
+    category_path: list[list[str]]
+    price: NDArray[np.float32]
+    currency: list[str | None]
+    brand: list[str | None]
+    location: list[str | None]
+    condition: list[str | None]
+    image_url: list[str | None]
+    available: NDArray[np.bool_]
+    attributes: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+
+def load_catalog(lake: Path) -> CatalogTable:
+    """The lake's items. Raises DataError when nothing was ingested yet."""
+    with DuckDBEngine() as engine:
+        items = engine.scan_parquet(table_path(lake, "items")).sort("item_id")
+        table = engine.collect(items.with_columns(nw.col("available").fill_null(True)))
+    columns = {name: table[name].to_pylist() for name in _TEXTS}
+    return CatalogTable(
+        item_ids=columns["item_id"],
+        title=[title or "" for title in columns["title"]],
+        description=[description or "" for description in columns["description"]],
+        category_path=[_levels(path) for path in columns["category_path"]],
+        price=table["price"].to_numpy().astype(np.float32),
+        currency=columns["currency"],
+        brand=columns["brand"],
+        location=columns["location"],
+        condition=columns["condition"],
+        image_url=columns["image_url"],
+        available=table["available"].to_numpy(),
+        attributes=[orjson.loads(text) if text else {} for text in columns["attributes"]],
+    )
+
+
+def catalog_rows(lake: Path) -> list[dict[str, Any]]:
+    """The lake's items as rows, sorted by item_id, keyed as `schema.ITEM_COLUMNS`.
+
+    Raises DataError when nothing was ingested yet.
+    """
+    with DuckDBEngine() as engine:
+        items = engine.scan_parquet(table_path(lake, "items")).sort("item_id")
+        rows: list[dict[str, Any]] = engine.collect(items).to_pylist()
+    return rows
+
+
+def _levels(path: str | None) -> list[str]:
+    return [level for level in (path or "").split(CATEGORY_SEPARATOR) if level]

@@ -1,0 +1,1 @@
+"""Public data sets, written in the columns of the lake."""

@@ -1,0 +1,171 @@
+"""From a shop's files to the lake's tables: read, check, de-duplicate, sessionise, swap in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import narwhals as nw
+
+from vitrina.errors import DataError
+from vitrina.lake.clean import (
+    EVENT_REPAIRS,
+    ITEM_REPAIRS,
+    check_events,
+    check_items,
+    unique_events,
+    unique_items,
+)
+from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.quarantine import (
+    CheckedTable,
+    check_files,
+    count,
+    examples,
+    quarantine,
+    table_report,
+)
+from vitrina.lake.readers import read_table
+from vitrina.lake.report import IngestReport, TableReport
+from vitrina.lake.sessions import sessionise
+from vitrina.lake.tables import REPORT, new_tables, write_json
+from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
+from vitrina.settings import Settings
+
+STAGES: Final = ("items", "read events", "check events", "sessions", "report")
+"""The stages of an ingest, in order: what `progress` is told."""
+
+REQUIRED_OF_ITEMS: Final = (("item_id",),)
+REQUIRED_OF_EVENTS: Final = (
+    ("item_id",),
+    ("event_type",),
+    ("timestamp",),
+    ("user_id", "session_id"),
+)
+CLOCK_TOLERANCE: Final = timedelta(days=1)
+"""How far after the ingest's clock an event may lie before it counts as the future."""
+
+Progress = Callable[[str], None]
+
+
+def ingest(
+    settings: Settings, *, now: datetime | None = None, progress: Progress | None = None
+) -> IngestReport:
+    """Read all items and events that [lake] names into the lake's tables.
+
+    now: the ingest's clock (default: the present). progress is told each of STAGES as it begins.
+    The new tables replace the old ones in one step at the end; whatever stops the run before
+    that leaves the old ones as they were. Raises DataError when nothing usable is left: no item,
+    or no event.
+    """
+    stage = _Stages(progress)
+    with DuckDBEngine() as engine, new_tables(settings.paths.lake) as folder:
+        with stage("items"):
+            checked_items = _check_items(engine, settings)
+            items = engine.persist(unique_items(checked_items.good).select(*ITEM_COLUMNS))
+            engine.write_parquet(items.sort("item_id"), folder / "items.parquet")
+        with stage("read events"):
+            raw_events = read_table(
+                engine,
+                "events",
+                settings.lake.events,
+                columns=list(EVENT_COLUMNS),
+                required=REQUIRED_OF_EVENTS,
+            )
+        with stage("check events"):
+            check = partial(
+                check_events,
+                items=items,
+                event_types=settings.events.weights,
+                latest=_in_utc(now or datetime.now(UTC)) + CLOCK_TOLERANCE,
+            )
+            checked_events = check_files(engine, "events", raw_events, check, EVENT_REPAIRS)
+        with stage("sessions"):
+            gap = timedelta(minutes=settings.lake.session_gap_minutes)
+            events = sessionise(unique_events(checked_events.good), gap).select(*EVENT_COLUMNS)
+            events = events.with_columns(nw.col("timestamp").cast(nw.Datetime("us", "UTC")))
+            engine.write_parquet(events.sort("timestamp", "event_id"), folder / "events.parquet")
+            events = engine.scan_parquet(folder / "events.parquet")
+        with stage("report"):
+            tables = (checked_items, checked_events)
+            bad = engine.persist(nw.concat([quarantine(engine, table) for table in tables]))
+            engine.write_parquet(
+                bad.sort("table", "file", "row", "column"), folder / "quarantine.parquet"
+            )
+            items_report = table_report(engine, checked_items, count(engine, items), bad)
+            events_report = table_report(engine, checked_events, count(engine, events), bad)
+            _require_rows("items", items_report)
+            _require_rows("events", events_report)
+            totals = _totals(engine, events)
+            shown = examples(engine, bad)
+        report = IngestReport(
+            items=items_report,
+            events=events_report,
+            **totals,
+            examples=shown,
+            seconds=stage.seconds,
+        )
+        write_json(folder / REPORT, report.to_json())
+    return report
+
+
+def _check_items(engine: DuckDBEngine, settings: Settings) -> CheckedTable:
+    raw = read_table(
+        engine,
+        "items",
+        settings.lake.items,
+        columns=list(ITEM_COLUMNS),
+        required=REQUIRED_OF_ITEMS,
+    )
+    check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars)
+    return check_files(engine, "items", raw, check, ITEM_REPAIRS)
+
+
+def _require_rows(table: str, report: TableReport) -> None:
+    """No recommender is made of no items or no events."""
+    if report.kept:
+        return
+    if report.quarantined:
+        reason, rows = max(report.quarantined.items(), key=lambda entry: entry[1])
+        why = f"none of {report.read:,} rows can be used; most often ({rows:,}): {reason}"
+    else:
+        why = "the files hold no rows"
+    raise DataError(f"There are no {table} to learn from: {why}. The lake was left as it was.")
+
+
+def _totals(engine: DuckDBEngine, events: Frame) -> dict[str, Any]:
+    """Distinct users and sessions, first and last moment."""
+    totals: dict[str, Any] = engine.collect(
+        events.select(
+            users=nw.col("user_id").n_unique() - nw.col("user_id").is_null().any().cast(nw.Int64),
+            sessions=nw.col("session_id").n_unique(),
+            first_event=nw.col("timestamp").min(),
+            last_event=nw.col("timestamp").max(),
+        )
+    ).to_pylist()[0]
+    return totals
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """A datetime without zone, in UTC; one without a zone is taken to be UTC already."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+class _Stages:
+    """Tells `progress` of each stage as it begins and keeps its wall time."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        if self._progress:
+            self._progress(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,158 @@
+"""The rows that could not be used, and the values that could not be kept, each with its place.
+
+One row of the quarantine table is one of these: table, file, row (from 1), column (null where the
+whole row is at fault), reason, raw (the row's text, cut), row_kept (true where only the value of
+`column` was taken out or cut).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import duckdb
+import narwhals as nw
+
+from vitrina.errors import DataError
+from vitrina.lake.clean import COLUMN, RAW, REASON, REPAIRED
+from vitrina.lake.engine import DuckDBEngine, Frame, first_line
+from vitrina.lake.readers import RawTable, UnusableFile
+from vitrina.lake.report import TableReport
+from vitrina.lake.text_rows import FILE, REJECTED_COLUMNS, ROW
+
+EXAMPLES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTable:
+    """The rows of one table after `clean`, and the files they came from.
+
+    repairs: what may have been repaired, column -> reason.
+    """
+
+    name: str
+    raw: RawTable
+    rows: Frame
+    repairs: Mapping[str, str]
+    unusable: list[UnusableFile]
+
+    @property
+    def good(self) -> Frame:
+        """The rows that can be used, duplicates among them."""
+        return self.rows.filter(nw.col(REASON).is_null())
+
+
+def check_files(
+    engine: DuckDBEngine,
+    name: str,
+    raw: RawTable,
+    check: Callable[[Frame], Frame],
+    repairs: Mapping[str, str],
+) -> CheckedTable:
+    """Run `check` over each file. A file that turns out to be damaged is left out whole.
+
+    Raises DataError when no file is left.
+    """
+    checked: list[Frame] = []
+    unusable = list(raw.unusable)
+    for number, frame in raw.frames.items():
+        try:
+            checked.append(engine.persist(check(frame)))
+        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+            reason = f"{raw.files[number]} is damaged: {first_line(error)}"
+            unusable.append(UnusableFile(raw.files[number], reason))
+    if not checked:
+        raise DataError(unusable[-1].reason)
+    return CheckedTable(name, raw, nw.concat(checked), repairs, unusable)
+
+
+def quarantine(engine: DuckDBEngine, checked: CheckedTable) -> Frame:
+    """The quarantine table's rows of one table."""
+    rows = checked.rows
+    place = (nw.col(FILE), nw.col(ROW))
+    no = nw.lit(False).alias("row_kept")
+    parts = [
+        checked.raw.rejected.select(*REJECTED_COLUMNS, no),
+        rows.filter(~nw.col(REASON).is_null()).select(
+            *place,
+            nw.col(COLUMN).alias("column"),
+            nw.col(REASON).alias("reason"),
+            nw.col(RAW).alias("raw"),
+            no,
+        ),
+    ]
+    for column, reason in checked.repairs.items():
+        repaired = nw.col(REASON).is_null() & nw.col(REPAIRED + column)
+        parts.append(
+            rows.filter(repaired).select(
+                *place,
+                nw.lit(column).alias("column"),
+                nw.lit(reason).alias("reason"),
+                nw.col(RAW).alias("raw"),
+                nw.lit(True).alias("row_kept"),
+            )
+        )
+    names = [str(path) for path in checked.raw.files]
+    files = engine.from_columns({FILE: list(range(len(names))), "file": names})
+    joined = nw.concat(parts).join(files, on=FILE, how="inner")
+    return joined.select(
+        nw.lit(checked.name).alias("table"),
+        "file",
+        nw.col(ROW).alias("row"),
+        "column",
+        "reason",
+        "raw",
+        "row_kept",
+    )
+
+
+def table_report(
+    engine: DuckDBEngine, checked: CheckedTable, unique: int, quarantined: Frame
+) -> TableReport:
+    """Count one table. unique: rows written. quarantined: the whole quarantine table.
+
+    Raises DataError when the rows do not add up.
+    """
+    read = count(engine, checked.rows) + count(engine, checked.raw.rejected)
+    reasons = _reasons(engine, quarantined.filter(nw.col("table") == checked.name))
+    report = TableReport(
+        files=len(checked.raw.files),
+        read=read,
+        kept=unique,
+        duplicates=count(engine, checked.good) - unique,
+        quarantined=reasons[False],
+        repaired=reasons[True],
+        ignored_columns=checked.raw.ignored,
+        unusable_files=[
+            {"file": str(file.path), "reason": file.reason} for file in checked.unusable
+        ],
+    )
+    report.check(checked.name)
+    return report
+
+
+def examples(engine: DuckDBEngine, quarantined: Frame) -> list[dict[str, Any]]:
+    """The first row of each of a few reasons, as a person should see them."""
+    first = quarantined.filter(~nw.col("row_kept")).sort("table", "file", "row")
+    rows = engine.collect(first.head(1000)).to_pylist()
+    by_reason: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        by_reason.setdefault((row["table"], row["column"], row["reason"]), row)
+    shown = ("table", "file", "row", "column", "reason")
+    return [{name: row[name] for name in shown} for row in list(by_reason.values())[:EXAMPLES]]
+
+
+def count(engine: DuckDBEngine, frame: Frame) -> int:
+    """Number of rows."""
+    rows: int = engine.collect(frame.select(nw.len()))[0][0].as_py()
+    return rows
+
+
+def _reasons(engine: DuckDBEngine, rows: Frame) -> dict[bool, dict[str, int]]:
+    counted = rows.group_by("row_kept", "column", "reason").agg(rows=nw.len())
+    reasons: dict[bool, dict[str, int]] = {False: {}, True: {}}
+    for entry in engine.collect(counted.sort("column", "reason")).to_pylist():
+        column = f"{entry['column']}: " if entry["column"] else ""
+        reasons[entry["row_kept"]][column + entry["reason"]] = entry["rows"]
+    return reasons

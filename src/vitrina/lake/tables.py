@@ -1,0 +1,114 @@
+"""Where the lake's tables lie, and how a new set takes the place of the last.
+
+    <lake>/current.json                  {"tables": "tables-20261121T101500123456"}
+    <lake>/tables-20261121T101500123456/ items.parquet events.parquet quarantine.parquet ingest.json
+
+The tables of one run belong together, so they are written into one new folder, and the pointer
+is replaced when all of them are complete. Whatever stops a run before that, the pointer still
+names the earlier set. The set before the current one is kept for readers that have it open.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from vitrina.errors import DataError
+
+TableName = Literal["items", "events", "quarantine"]
+
+POINTER: Final = "current.json"
+REPORT: Final = "ingest.json"
+PREFIX: Final = "tables-"
+KEPT_SETS: Final = 2
+
+
+def table_path(lake: Path, table: TableName) -> Path:
+    """The current Parquet file of a table. Raises DataError when nothing was ingested yet."""
+    return current_tables(lake) / f"{table}.parquet"
+
+
+def read_report(lake: Path) -> dict[str, Any]:
+    """The report of the run that made the current tables (`IngestReport.to_json`)."""
+    report: dict[str, Any] = json.loads((current_tables(lake) / REPORT).read_text("utf-8"))
+    return report
+
+
+def has_tables(lake: Path) -> bool:
+    """Whether an ingest has ever been completed here."""
+    return (lake / POINTER).exists()
+
+
+def current_tables(lake: Path) -> Path:
+    """The folder of the current tables. Raises DataError when there is none."""
+    if not has_tables(lake):
+        raise DataError(f"The lake at {lake} holds no tables yet. Run 'vitrina ingest' first.")
+    try:
+        folder: Path = lake / json.loads((lake / POINTER).read_text("utf-8"))["tables"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{lake / POINTER} does not name a set of tables. Run 'vitrina ingest' again."
+        ) from error
+    if not folder.is_dir():
+        raise DataError(f"{lake / POINTER} names {folder}, which is gone. Run 'vitrina ingest'.")
+    return folder
+
+
+@contextmanager
+def new_tables(lake: Path) -> Iterator[Path]:
+    """A folder to write a new set of tables into; it becomes current if the block succeeds.
+
+    Raises DataError when another process is writing tables of this lake.
+    """
+    lake.mkdir(parents=True, exist_ok=True)
+    with (lake / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"Another ingest is writing to {lake}. Wait for it to end, then try again."
+            ) from error
+        _remove_unfinished(lake)
+        name = f"{PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        unfinished = lake / f".{name}"
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            unfinished.rename(lake / name)
+            write_json(lake / POINTER, {"tables": name})
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        _remove_old(lake, name)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file: complete under its name, or unchanged."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _remove_unfinished(lake: Path) -> None:
+    """What a killed run left behind; the lock says that nobody is writing it."""
+    for folder in lake.glob(f".{PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_old(lake: Path, current: str) -> None:
+    others = sorted(path.name for path in lake.glob(f"{PREFIX}*") if path.name != current)
+    for name in others[: max(0, len(others) - (KEPT_SETS - 1))]:
+        shutil.rmtree(lake / name, ignore_errors=True)

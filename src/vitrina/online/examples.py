@@ -1,0 +1,83 @@
+"""Example requests and answers for the OpenAPI pages."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_VERSIONS: Final[dict[str, Any]] = {
+    "user_embedding_version": "user_v20260105T090000-3f2a",
+    "item_embedding_version": "items_v20260105T090000-3f2a",
+    "bundle": "20260105T090000-3f2a",
+}
+
+ITEM: Final[dict[str, Any]] = {
+    "item_id": "951590",
+    "title": "White bread 20 oz",
+    "category_path": ["GROCERY", "BAKED BREAD/BUNS/ROLLS", "MAINSTREAM WHITE BREAD"],
+    "price": 1.25,
+    "currency": "USD",
+    "brand": "National",
+    "available": True,
+}
+
+_SHOWN: Final[dict[str, Any]] = {**ITEM, "score": 0.8123, "source": "repurchase", "position": 1}
+
+EVENT: Final[dict[str, Any]] = {
+    "event_id": "0b9c7c3e-4d0f-4f6e-9a35-6f0d2f5f8c11",
+    "user_id": "1024",
+    "item_id": "951590",
+    "event_type": "view",
+    "timestamp": "2026-01-05T10:15:00Z",
+}
+
+EVENTS_ANSWER: Final[dict[str, Any]] = {"accepted": 1, "duplicates": 0, "unknown_items": 0}
+
+RECOMMENDATION_REQUEST: Final[dict[str, Any]] = {
+    "user_id": "1024",
+    "k": 10,
+    "shelf": "for_you",
+    "category": ["GROCERY"],
+    "max_price": 5,
+}
+
+RECOMMENDATIONS: Final[dict[str, Any]] = {
+    "request_id": "6f9b2f0a8f6d4d6c9f0e6b1c2d3e4f50",
+    "user_id": "1024",
+    "session_id": None,
+    "shelf": "for_you",
+    "served_by": "learned",
+    "degraded": [],
+    **_VERSIONS,
+    "items": [_SHOWN],
+    "timings_ms": {
+        "history": 0.21,
+        "user_vector": 0.02,
+        "candidates": 0.64,
+        "rank": 0.18,
+        "hydrate": 0.05,
+        "total": 1.13,
+    },
+}
+
+SIMILAR: Final[dict[str, Any]] = {
+    "item_id": "1082185",
+    "degraded": [],
+    "item_embedding_version": _VERSIONS["item_embedding_version"],
+    "bundle": _VERSIONS["bundle"],
+    "items": [{**_SHOWN, "source": "ann"}],
+}
+
+EMBEDDING: Final[dict[str, Any]] = {
+    "user_embedding": {"dim": 64, "norm": 1.0},
+    "user_embedding_version": _VERSIONS["user_embedding_version"],
+    "depends_on": {"item_embedding_version": _VERSIONS["item_embedding_version"]},
+    "rung": "learned",
+}
+
+HISTORY: Final[dict[str, Any]] = {
+    "user_id": "1024",
+    "events": [
+        {"item_id": "951590", "event_type": "purchase", "timestamp": "2026-01-04T18:02:11Z"},
+        {"item_id": "1082185", "event_type": "view", "timestamp": "2026-01-05T10:15:00Z"},
+    ],
+}

@@ -1,0 +1,78 @@
+"""OpenAPI for routes that read their request themselves: the same models, none of the cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457 problem details.",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong and what to do."},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's JSON schema with every reference resolved in place."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    resolved: dict[str, Any] = _resolve(schema, definitions)
+    return resolved
+
+
+def json_body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    """`openapi_extra` for a route with a JSON body."""
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def query_parameters(model: type[BaseModel], leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`openapi_extra` for a route whose query string holds the model's fields."""
+    properties = schema_of(model)["properties"]
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "schema": schema,
+                "description": schema.get("description", ""),
+            }
+            for name, schema in properties.items()
+            if name not in leave_out
+        ]
+    }
+
+
+def answers(example: Any, *problems: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: an example of the answer, and the refusals it may give."""
+    refusal = {"content": {"application/problem+json": {"schema": PROBLEM}}}
+    descriptions = {
+        400: "The body is not JSON.",
+        404: "Nothing is known by this id.",
+        413: "The body is too large.",
+        422: "Something in the request cannot be used; `errors` names what.",
+        503: "The service cannot do this now; `detail` says why.",
+    }
+    return {
+        200: {"content": {"application/json": {"example": example}}},
+        **{status: {"description": descriptions[status], **refusal} for status in problems},
+    }
+
+
+def _resolve(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            return _resolve(definitions[node["$ref"].rpartition("/")[2]], definitions)
+        return {key: _resolve(value, definitions) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_resolve(value, definitions) for value in node]
+    return node

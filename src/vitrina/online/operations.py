@@ -1,0 +1,42 @@
+"""Routes for those who run the service: liveness, readiness, metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from vitrina.online.service import Service
+
+
+def operations(service: Service) -> APIRouter:
+    """/healthz, /readyz and /metrics."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> Response:
+        return Response(b'{"status":"alive"}', media_type="application/json")
+
+    @router.get(
+        "/readyz",
+        summary="Can it recommend? Which bundle serves, and is anything wrong with the next one?",
+        responses={503: {"description": "No bundle serves; `problem` says what to do."}},
+    )
+    async def readyz() -> Response:
+        recommender, problem = service.releases.recommender, service.releases.problem
+        content: dict[str, Any] = {
+            "status": "ready" if recommender else "not ready",
+            "bundle": recommender.bundle.manifest.version if recommender else None,
+            "problem": problem,
+        }
+        status = 200 if recommender else 503
+        return Response(orjson.dumps(content), status, media_type="application/json")
+
+    @router.get("/metrics", summary="Counters and histograms for Prometheus.")
+    async def metrics() -> Response:
+        version = service.releases.serving
+        return Response(service.telemetry.exposition(version), media_type=CONTENT_TYPE_LATEST)
+
+    return router

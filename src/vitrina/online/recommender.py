@@ -1,0 +1,288 @@
+"""The request path, a plain object: usable in a notebook or an evaluation without any server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from vitrina.bundle.bundle import Bundle
+from vitrina.online.candidates import Query, Retriever, Shelf, take
+from vitrina.online.hydrate import hydrate, hydrate_ids
+from vitrina.online.stages import Stages
+from vitrina.online.user_vector import POPULAR as POPULAR_RUNG
+from vitrina.online.user_vector import UserVectorizer
+from vitrina.rank.candidates import POPULAR, Candidates
+from vitrina.rank.diversity import spread
+from vitrina.rank.ranker import Ranker
+from vitrina.rank.rules import Filters
+from vitrina.schema import REPURCHASE_EVENT, History, Purchases
+from vitrina.settings import ServeSettings
+from vitrina.space import UserVector
+from vitrina.state.base import HistoryStore, VectorCache, forgetting
+
+SPREAD_SHARE = 0.25
+"""Share of a shelf that one category may take while others have candidates."""
+
+NOTHING_PASSES = "Nothing in the catalog passes these filters. Widen them."
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """For whom, how many, from what.
+
+    key: whose stored history to read (`Event.history_key`); None: nobody's. history: used instead
+    of the stored one. exclude_seen None: only on the shelf `discover`.
+    """
+
+    key: str | None = None
+    history: History | None = None
+    k: int = 20
+    shelf: Shelf = "for_you"
+    filters: Filters = field(default_factory=Filters)
+    exclude_seen: bool | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a shopper when the request arrives.
+
+    generation: of the cache, taken before the history was read; None: nothing to cache.
+    """
+
+    history: History = field(default_factory=History)
+    purchases: Purchases = field(default_factory=Purchases)
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """An answer: the k best candidates with the ranker's scores, best first, and their JSON.
+
+    served_by: the rung that made the user vector, or `popular` where the popularity list had to
+    help. cached: whether the vector came from the cache; None where no cache was asked.
+    """
+
+    request_id: str
+    request: Request
+    bundle: Bundle
+    served_by: str
+    cached: bool | None
+    degraded: Sequence[str]
+    candidates: Candidates
+    items: Sequence[orjson.Fragment]
+    timings_ms: dict[str, float]
+
+    @property
+    def shelf(self) -> Shelf:
+        return self.request.shelf
+
+    @property
+    def item_ids(self) -> list[str]:
+        return [self.bundle.item_ids[row] for row in self.candidates.rows]
+
+    def to_json(self) -> bytes:
+        """The answer of the recommendation route."""
+        content: dict[str, Any] = {
+            "request_id": self.request_id,
+            "user_id": self.request.user_id,
+            "session_id": self.request.session_id,
+            "shelf": self.shelf,
+            "served_by": self.served_by,
+            "degraded": self.degraded,
+            "user_embedding_version": self.bundle.user_embedding_version,
+            "item_embedding_version": self.bundle.space.version,
+            "bundle": self.bundle.manifest.version,
+            "items": self.items,
+            "timings_ms": self.timings_ms,
+        }
+        if not self.items:
+            content["message"] = NOTHING_PASSES
+        return orjson.dumps(content)
+
+
+class Recommender:
+    """Recommendations from one bundle. Safe to use from many threads.
+
+    It fails open: a stage that raises is answered by its fallback and named in `degraded`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        histories: HistoryStore,
+        cache: VectorCache | None,
+        settings: ServeSettings,
+    ) -> None:
+        """cache None: every user vector is computed (evaluation)."""
+        self.bundle = bundle
+        self._histories = histories
+        self._cache = cache
+        self._vectorizer = UserVectorizer(bundle)
+        self._retriever = Retriever(bundle, settings.candidates)
+        self._ranker = Ranker(bundle.ranking)
+        self._category = narrowest_category(bundle.catalog.category)
+
+    def recommend(self, request: Request) -> Recommendation:
+        """The k best items for a shopper: never an error, and never empty while anything passes."""
+        stages = Stages()
+        past = stages.run("history", lambda: self._read(request), Past)
+        vector, cached = stages.run(
+            "user_vector", lambda: self._user_vector(request, past, stages), lambda: (None, None)
+        )
+        candidates = stages.run(
+            "candidates",
+            lambda: self._retrieve(request, past, vector, stages),
+            self._retriever.popular,
+        )
+        best = stages.run(
+            "rank",
+            lambda: self._rank(request, candidates),
+            lambda: take(candidates, slice(request.k)),
+        )
+        items = stages.run(
+            "hydrate", lambda: hydrate(self.bundle, best), lambda: hydrate_ids(self.bundle, best)
+        )
+        return self._answer(request, vector, cached, best, items, stages)
+
+    def similar(self, row: int, k: int) -> tuple[list[orjson.Fragment], list[str]]:
+        """Items near the item of a catalog row, and what went wrong, as in `degraded`."""
+        stages = Stages()
+        nearest = stages.run(
+            "candidates",
+            lambda: self._retriever.similar(row, k),
+            lambda: take(self._retriever.popular(), slice(k)),
+        )
+        items = stages.run(
+            "hydrate",
+            lambda: hydrate(self.bundle, nearest),
+            lambda: hydrate_ids(self.bundle, nearest),
+        )
+        return items, stages.degraded
+
+    def user_vector(self, key: str) -> UserVector | None:
+        """The vector that a request of this shopper is served with; None if no rung works."""
+        stages = Stages()
+        request = Request(key=key)
+        vector, _ = self._user_vector(request, self._read(request), stages)
+        return vector
+
+    def warm_up(self) -> None:
+        """Run every stage once, with a history as long as they get, so that no shopper waits."""
+        bundle = self.bundle
+        length = bundle.manifest.max_history
+        items = [bundle.item_ids[row] for row in np.resize(bundle.popular_rows, length)]
+        history = History(items, [bundle.manifest.event_types[0]] * length, range(length))
+        self.recommend(Request(history=history))
+
+    def _read(self, request: Request) -> Past:
+        """The history and purchases sent along, else those stored, else nothing."""
+        if request.history is not None:
+            return Past(request.history, purchases_in(request.history))
+        if request.key is None:
+            return Past()
+        generation = None if self._cache is None else self._cache.generation(request.key)
+        return Past(
+            self._histories.recent(request.key, self.bundle.manifest.max_history),
+            self._histories.purchases(request.key),
+            generation,
+        )
+
+    def _user_vector(
+        self, request: Request, past: Past, stages: Stages
+    ) -> tuple[UserVector | None, bool | None]:
+        """The vector, and whether it was cached (None: not asked)."""
+        if self._cache is None or request.key is None or past.generation is None:
+            vector, reasons = self._vectorizer.vector(past.history)
+            stages.degraded += reasons
+            return vector, None
+        bundle = self.bundle
+        vector = self._cache.get(bundle.user_embedding_version, bundle.space.version, request.key)
+        if vector is not None:
+            return vector, True
+        vector, reasons = self._vectorizer.vector(past.history)
+        stages.degraded += reasons
+        if vector is not None and not reasons:  # a makeshift vector is not worth keeping
+            self._cache.put(request.key, vector, past.generation)
+        return vector, False
+
+    def _retrieve(
+        self, request: Request, past: Past, vector: UserVector | None, stages: Stages
+    ) -> Candidates:
+        exclude_seen = request.exclude_seen
+        query = Query(
+            vector=vector,
+            history=past.history,
+            purchases=past.purchases,
+            shelf=request.shelf,
+            filters=request.filters,
+            exclude_seen=request.shelf == "discover" if exclude_seen is None else exclude_seen,
+        )
+        candidates, reasons = self._retriever.retrieve(query)
+        stages.degraded += reasons
+        return candidates
+
+    def _rank(self, request: Request, candidates: Candidates) -> Candidates:
+        """The k best by the ranker's scores, spread over categories."""
+        scores = self._ranker.rank(candidates, request.shelf, self.bundle.popularity)
+        order = np.argsort(-scores, kind="stable")
+        category = self._category[candidates.rows[order]]
+        best = order[spread(category, request.k, max(1, round(request.k * SPREAD_SHARE)))]
+        return Candidates(candidates.rows[best], scores[best], candidates.sources[best])
+
+    def _answer(
+        self,
+        request: Request,
+        vector: UserVector | None,
+        cached: bool | None,
+        best: Candidates,
+        items: list[orjson.Fragment],
+        stages: Stages,
+    ) -> Recommendation:
+        helped = bool((best.sources == POPULAR).any())
+        return Recommendation(
+            request_id=uuid.uuid4().hex,
+            request=request,
+            bundle=self.bundle,
+            served_by=POPULAR_RUNG if vector is None or helped else vector.rung,
+            cached=cached,
+            degraded=stages.degraded,
+            candidates=best,
+            items=items,
+            timings_ms=stages.finish(),
+        )
+
+
+def narrowest_category(category: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The code of each item's last level, from codes per level int32 [n, levels]; -1: none."""
+    narrowest = category[:, 0]
+    for level in category.T[1:]:
+        narrowest = np.where(level >= 0, level, narrowest)
+    return narrowest
+
+
+def purchases_in(history: History) -> Purchases:
+    """The purchases of a history that is not in the store, by item."""
+    moments: dict[str, list[int]] = {}
+    for item_id, event_type, moment in zip(
+        history.item_ids, history.event_types, history.timestamps_us, strict=True
+    ):
+        if event_type == REPURCHASE_EVENT:
+            moments.setdefault(item_id, []).append(moment)
+    newest = {item_id: max(times) for item_id, times in moments.items()}
+    return Purchases(
+        item_ids=list(moments),
+        counts=[len(times) for times in moments.values()],
+        last_us=list(newest.values()),
+        recent=[
+            sum(forgetting(newest[item_id] - moment) for moment in times)
+            for item_id, times in moments.items()
+        ],
+    )

@@ -1,0 +1,233 @@
+"""What clients may send: events and recommendation requests, checked and turned into our nouns."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vitrina.online.problems import Problem, field_errors
+from vitrina.online.recommender import Request
+from vitrina.rank.rules import Filters
+from vitrina.schema import Event, History, anonymous_key
+
+MAX_FUTURE = timedelta(minutes=5)
+"""How far a client's clock may run ahead of ours."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SESSION = anonymous_key("")
+_OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
+
+
+def _no_session(user_id: str) -> str:
+    if user_id.startswith(_SESSION):
+        raise ValueError(f"must not start with '{_SESSION}'; send a session_id instead")
+    return user_id
+
+
+def _plausible(moment: datetime) -> datetime:
+    """The moment in UTC (one without a zone is taken to be), if a shopper can have lived it."""
+    try:
+        utc = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except OverflowError:
+        utc = _EPOCH
+    if not _OLDEST <= utc <= datetime.now(UTC) + MAX_FUTURE:
+        raise ValueError(
+            f"{moment.isoformat()} is not between {_OLDEST.year} and 5 minutes from now"
+        )
+    return utc
+
+
+Id = Annotated[str, Field(min_length=1, max_length=512)]
+UserId = Annotated[Id, AfterValidator(_no_session)]
+Moment = Annotated[
+    datetime,
+    AfterValidator(_plausible),
+    Field(description="ISO 8601 (without a zone: UTC), or seconds or milliseconds since 1970."),
+]
+
+
+class _In(BaseModel):
+    """Ids may come as numbers; fields nobody knows are refused, so that a typo is noticed."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+
+class EventIn(_In):
+    """One thing a shopper did with an item. Needs a user_id or a session_id."""
+
+    event_id: Id | None = Field(
+        None, description="Makes the event idempotent: sent twice, it counts once."
+    )
+    user_id: UserId | None = None
+    session_id: Id | None = None
+    item_id: Id
+    event_type: str
+    timestamp: Moment | None = Field(None, description="Default: now.")
+    device_type: str | None = Field(None, max_length=100)
+    value: float | None = Field(None, allow_inf_nan=False)
+    request_id: Id | None = Field(None, description="The recommendation this event answers.")
+    position: int | None = Field(None, ge=0, description="The item's position in it.")
+
+    @model_validator(mode="after")
+    def _has_a_shopper(self) -> EventIn:
+        if self.user_id is None and self.session_id is None:
+            raise ValueError("needs a user_id or a session_id")
+        return self
+
+
+class HistoryEventIn(_In):
+    """One event of a history sent along with a request."""
+
+    item_id: Id
+    event_type: str = "view"
+    timestamp: Moment | None = Field(None, description="Default: now.")
+
+
+class RecommendationIn(_In):
+    """For whom, how many, from what. Without a shopper the answer suits a first visit."""
+
+    user_id: UserId | None = None
+    session_id: Id | None = Field(None, description="An anonymous visitor's session.")
+    history: list[HistoryEventIn] | None = Field(
+        None, max_length=1000, description="Used instead of the stored history; oldest first."
+    )
+    k: int = Field(20, ge=1, le=100, description="Items wanted.")
+    shelf: Literal["for_you", "discover", "buy_again"] = Field(
+        "for_you",
+        description="discover: nothing seen before; buy_again: purchases; for_you: both.",
+    )
+    category: list[str] = Field(
+        default_factory=list, description="Category paths ('A > B'); subtrees are included."
+    )
+    brand: list[str] = Field(default_factory=list, description="Brands.")
+    min_price: float | None = Field(None, ge=0, allow_inf_nan=False)
+    max_price: float | None = Field(None, ge=0, allow_inf_nan=False)
+    available: bool = Field(True, description="Only items that are available.")
+    exclude_seen: bool | None = Field(
+        None, description="Leave out the shopper's history. Default: on the shelf discover only."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name in ("category", "brand"):
+                if isinstance(values.get(name), str):
+                    values = values | {name: [values[name]]}
+        return values
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> RecommendationIn:
+        if None not in (self.min_price, self.max_price) and self.min_price > self.max_price:  # type: ignore[operator]
+            raise ValueError(f"min_price {self.min_price} is above max_price {self.max_price}")
+        if self.shelf == "buy_again" and self.exclude_seen:
+            raise ValueError("the shelf buy_again shows only what was seen; drop exclude_seen")
+        return self
+
+
+def parse_events(content: Any, event_types: Collection[str]) -> list[Event]:
+    """One event object, a list of them, or {"events": [...]}, as Events ready to be stored.
+
+    Refuses (422) the whole request when any of them cannot be used, naming index and field.
+    """
+    if isinstance(content, dict) and "events" in content:
+        content = content["events"]
+    elif isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
+        raise Problem(422, "Send one event object, a list of them, or {'events': [...]}.")
+    now = datetime.now(UTC)
+    events: list[Event] = []
+    errors: list[dict[str, Any]] = []
+    for index, values in enumerate(content):
+        try:
+            event = EventIn.model_validate(values)
+        except ValidationError as error:
+            errors += field_errors(error, index)
+            continue
+        # A microsecond apart, so that events without a time keep the order they were sent in.
+        default = now + timedelta(microseconds=index)
+        if event.event_type not in event_types:
+            message = f"unknown event type {event.event_type[:100]!r}; this shop knows "
+            message += ", ".join(event_types)
+            errors.append({"index": index, "field": "event_type", "message": message})
+        events.append(_event(event, event.timestamp or default))
+    if errors:
+        raise Problem(
+            422, f"No event was stored: {len(errors)} problems in {len(content)} events.", errors
+        )
+    return events
+
+
+def parse_recommendation(values: dict[str, Any]) -> Request:
+    """A recommendation request from a JSON object or a query string's fields (422 if unusable)."""
+    try:
+        wanted = RecommendationIn.model_validate(values)
+    except ValidationError as error:
+        raise Problem(
+            422, "The recommendation request cannot be used.", field_errors(error)
+        ) from error
+    return Request(
+        key=history_key(wanted.user_id, wanted.session_id),
+        user_id=wanted.user_id,
+        session_id=wanted.session_id,
+        history=None if wanted.history is None else _history(wanted.history),
+        k=wanted.k,
+        shelf=wanted.shelf,
+        filters=Filters(
+            categories=tuple(wanted.category),
+            brands=tuple(wanted.brand),
+            min_price=wanted.min_price,
+            max_price=wanted.max_price,
+            available_only=wanted.available,
+        ),
+        exclude_seen=wanted.exclude_seen,
+    )
+
+
+def history_key(user_id: str | None, session_id: str | None) -> str | None:
+    """Whose stored history a request is about; None for someone nobody knows yet."""
+    if user_id is not None:
+        return user_id
+    return None if session_id is None else anonymous_key(session_id)
+
+
+def microseconds(moment: datetime) -> int:
+    """Exact microseconds since 1970 of a moment with a zone."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _event(event: EventIn, moment: datetime) -> Event:
+    return Event(
+        event_id=event.event_id or str(uuid.uuid4()),
+        item_id=event.item_id,
+        event_type=event.event_type,
+        timestamp_us=microseconds(moment),
+        user_id=event.user_id,
+        session_id=event.session_id,
+        device_type=event.device_type,
+        value=event.value,
+        request_id=event.request_id,
+        position=event.position,
+    )
+
+
+def _history(events: Sequence[HistoryEventIn]) -> History:
+    """Oldest first; events of one moment stay in the order sent."""
+    now_us = time.time_ns() // 1000
+    rows = [
+        (
+            now_us if event.timestamp is None else microseconds(event.timestamp),
+            event.item_id,
+            event.event_type,
+        )
+        for event in events
+    ]
+    rows.sort(key=lambda row: row[0])
+    moments, items, types = zip(*rows, strict=True) if rows else ((), (), ())
+    return History(items, types, moments)

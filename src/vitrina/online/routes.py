@@ -1,0 +1,182 @@
+"""The routes shops call: events in; recommendations, similar items and look-ups out.
+
+Handlers read their request themselves and answer with ready bytes: FastAPI's own validation and
+serialisation cost more than the recommendation. `openapi.py` documents them all the same.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from vitrina.bundle.bundle import Bundle
+from vitrina.online import examples
+from vitrina.online.openapi import answers, json_body, query_parameters, schema_of
+from vitrina.online.problems import Problem, read_json
+from vitrina.online.requests import EventIn, RecommendationIn, parse_events, parse_recommendation
+from vitrina.online.service import Service
+
+
+def routes(service: Service) -> APIRouter:
+    """Everything under /v1."""
+    router = APIRouter(prefix="/v1")
+    event_types = service.settings.events.weights
+
+    @router.post(
+        "/events",
+        tags=["events"],
+        summary="Record what shoppers did: one event, a list, or {events: [...]}.",
+        description=(
+            "When this answers, the events are on disk and the shoppers' next recommendations "
+            "take them into account. Sending an event_id again changes nothing. If any event "
+            "cannot be used, none is stored and the answer names each by index and field."
+        ),
+        responses=answers(examples.EVENTS_ANSWER, 400, 413, 422, 503),
+        openapi_extra=json_body(
+            {
+                "oneOf": [
+                    schema_of(EventIn),
+                    {"type": "array", "items": schema_of(EventIn)},
+                    {
+                        "type": "object",
+                        "properties": {"events": {"type": "array", "items": schema_of(EventIn)}},
+                        "required": ["events"],
+                    },
+                ]
+            },
+            examples.EVENT,
+        ),
+    )
+    async def post_events(request: Request) -> Response:
+        content = await read_json(request)
+        try:
+            events = parse_events(content, event_types)
+        except Problem:
+            service.telemetry.events.labels("refused").inc()
+            raise
+        return _json(await run_in_threadpool(service.record, events))
+
+    recommendation_answers = answers(examples.RECOMMENDATIONS, 400, 413, 422, 503)
+
+    @router.get(
+        "/recommendations",
+        tags=["recommendations"],
+        summary="Items for a shopper, a session, or someone nobody knows yet.",
+        responses=recommendation_answers,
+        openapi_extra=query_parameters(RecommendationIn, leave_out=("history",)),
+    )
+    async def get_recommendations(request: Request) -> Response:
+        query = request.query_params
+        values: dict[str, Any] = dict(query)
+        values |= {name: query.getlist(name) for name in ("category", "brand") if name in query}
+        return await _recommend(values)
+
+    @router.post(
+        "/recommendations",
+        tags=["recommendations"],
+        summary="The same with a JSON body, which may carry the history itself.",
+        responses=recommendation_answers,
+        openapi_extra=json_body(schema_of(RecommendationIn), examples.RECOMMENDATION_REQUEST),
+    )
+    async def post_recommendations(request: Request) -> Response:
+        return await _recommend(await read_json(request))
+
+    async def _recommend(values: Any) -> Response:
+        wanted = parse_recommendation(values)
+        answer = await run_in_threadpool(service.recommend, wanted)
+        return Response(answer.to_json(), media_type="application/json")
+
+    @router.get(
+        "/items/{item_id:path}/similar",
+        tags=["recommendations"],
+        summary="Available items that are near this one.",
+        responses=answers(examples.SIMILAR, 404, 503),
+    )
+    def get_similar(item_id: str, k: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
+        recommender = service.recommender
+        bundle = recommender.bundle
+        items, degraded = recommender.similar(_row(bundle, item_id), k)
+        return _json(
+            {
+                "item_id": item_id,
+                "degraded": degraded,
+                "item_embedding_version": bundle.space.version,
+                "bundle": bundle.manifest.version,
+                "items": items,
+            }
+        )
+
+    @router.get(
+        "/items/{item_id:path}",
+        tags=["lookups"],
+        summary="An item as the serving bundle's catalog has it.",
+        responses=answers(examples.ITEM, 404, 503),
+    )
+    def get_item(item_id: str) -> Response:
+        bundle = service.recommender.bundle
+        blob = bundle.catalog.blob(_row(bundle, item_id))
+        return Response(blob, media_type="application/json")
+
+    @router.get(
+        "/users/{user_id:path}/embedding",
+        tags=["lookups"],
+        summary="The vector a shopper is served with, its versions and its rung.",
+        description="An anonymous visitor's id is `session:` and the session id.",
+        responses=answers(examples.EMBEDDING, 503),
+    )
+    def get_embedding(user_id: str, include_vector: bool = False) -> Response:
+        vector = service.recommender.user_vector(user_id)
+        if vector is None:
+            raise Problem(503, "No rung of the ladder yields a vector; the server's log says why.")
+        norm = round(float(np.linalg.norm(vector.values)), 4)
+        embedding: dict[str, Any] = {"dim": len(vector.values), "norm": norm}
+        if include_vector:
+            embedding["vector"] = vector.values
+        return _json(
+            {
+                "user_embedding": embedding,
+                "user_embedding_version": vector.user_embedding_version,
+                "depends_on": {"item_embedding_version": vector.space.version},
+                "rung": vector.rung,
+            }
+        )
+
+    @router.get(
+        "/users/{user_id:path}/history",
+        tags=["lookups"],
+        summary="A shopper's newest events, oldest first.",
+        description="An anonymous visitor's id is `session:` and the session id.",
+        responses=answers(examples.HISTORY),
+    )
+    def get_history(user_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+        history = service.state.recent(user_id, limit)
+        columns = zip(history.item_ids, history.event_types, history.timestamps_us, strict=True)
+        events = [
+            {"item_id": item_id, "event_type": event_type, "timestamp": _iso(moment)}
+            for item_id, event_type, moment in columns
+        ]
+        return _json({"user_id": user_id, "events": events})
+
+    return router
+
+
+def _json(content: Any) -> Response:
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, media_type="application/json")
+
+
+def _row(bundle: Bundle, item_id: str) -> int:
+    row = bundle.row_of_item.get(item_id)
+    if row is None:
+        raise Problem(404, f"Bundle {bundle.manifest.version} has no item '{item_id[:200]}'.")
+    return row
+
+
+def _iso(moment_us: int) -> str:
+    moment = datetime.fromtimestamp(moment_us // 1_000_000, UTC)
+    return moment.replace(microsecond=moment_us % 1_000_000).isoformat().replace("+00:00", "Z")

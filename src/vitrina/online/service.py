@@ -1,0 +1,87 @@
+"""The parts of a running service, put together once and shared by all routes."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+
+from vitrina.bundle.bundle import Bundle
+from vitrina.bundle.registry import Registry
+from vitrina.online.problems import Problem
+from vitrina.online.recommender import Recommendation, Recommender, Request
+from vitrina.online.releases import Releases
+from vitrina.online.telemetry import Telemetry
+from vitrina.schema import Event
+from vitrina.settings import Settings
+from vitrina.state.sqlite import SqliteState
+from vitrina.state.vector_cache import LruVectorCache
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """State, cache, the bundle in service and the counters. Safe to use from many threads.
+
+    Raises DataError when the state file cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        serve = settings.serve
+        self.settings = settings
+        self.telemetry = Telemetry()
+        self.state = SqliteState(settings.paths.state)
+        self.cache = LruVectorCache(serve.cache_size, serve.cache_ttl_hours * 3600)
+        self.releases = Releases(
+            Registry(settings.paths.bundles), self._make_recommender, serve.reload_seconds
+        )
+
+    def start(self) -> None:
+        """Load the promoted bundle, if any, and follow the registry from now on."""
+        self.releases.start()
+
+    def stop(self) -> None:
+        self.releases.stop()
+        self.state.close()
+
+    @property
+    def recommender(self) -> Recommender:
+        """What serves at this moment; keep the reference for the whole request. 503 if none."""
+        recommender = self.releases.recommender
+        if recommender is None:
+            raise Problem(503, self.releases.problem or "The first bundle is being loaded.")
+        return recommender
+
+    def record(self, events: Sequence[Event]) -> dict[str, int]:
+        """Store events durably; the shoppers' next recommendations take them into account.
+
+        Items the serving bundle lacks are stored as well (the catalog may be newer than the
+        bundle) and counted in `unknown_items`. Raises Problem (503) if the disk takes none.
+        """
+        try:
+            accepted = self.state.append(events)
+        except sqlite3.Error as error:
+            log.exception("Events could not be stored.")
+            raise Problem(
+                503, f"No event was stored ({error}). Send them again; ids count once."
+            ) from error
+        for key in {event.history_key for event in events}:
+            self.cache.invalidate(key)
+        duplicates = len(events) - accepted
+        self.telemetry.events.labels("accepted").inc(accepted)
+        self.telemetry.events.labels("duplicate").inc(duplicates)
+        recommender = self.releases.recommender
+        unknown = 0
+        if recommender is not None:
+            known = recommender.bundle.row_of_item
+            unknown = sum(event.item_id not in known for event in events)
+        return {"accepted": accepted, "duplicates": duplicates, "unknown_items": unknown}
+
+    def recommend(self, request: Request) -> Recommendation:
+        """Recommend and count it."""
+        answer = self.recommender.recommend(request)
+        self.telemetry.recommended(answer)
+        return answer
+
+    def _make_recommender(self, bundle: Bundle) -> Recommender:
+        return Recommender(bundle, self.state, self.cache, self.settings.serve)

@@ -1,0 +1,49 @@
+"""Candidates: what retrieval hands to ranking, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SOURCES: Final = ("ann", "repurchase", "popular")
+"""Where a candidate can come from; `Candidates.sources` holds positions in this tuple."""
+
+ANN, REPURCHASE, POPULAR = range(len(SOURCES))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Item rows with the score their source gave them; a row stands once.
+
+    rows int64 [n]; scores float32 [n], comparable within a source only; sources int8 [n].
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    sources: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, mask: NDArray[np.bool_]) -> Candidates:
+        """The candidates where mask [n] is True."""
+        return Candidates(self.rows[mask], self.scores[mask], self.sources[mask])
+
+
+def from_source(rows: NDArray[np.int64], scores: NDArray[np.float32], source: int) -> Candidates:
+    return Candidates(rows, scores, np.full(len(rows), source, np.int8))
+
+
+def merge(*parts: Candidates) -> Candidates:
+    """All candidates of all parts; an item in several keeps its entry of the first."""
+    rows = np.concatenate([part.rows for part in parts])
+    _, first = np.unique(rows, return_index=True)
+    first.sort()
+    return Candidates(
+        rows[first],
+        np.concatenate([part.scores for part in parts])[first],
+        np.concatenate([part.sources for part in parts])[first],
+    )

@@ -1,0 +1,67 @@
+"""The first ranker: every source's score brought to one scale, the odds of a purchase.
+
+Repurchase scores are log-odds already (`rank.repurchase`). Retrieval scores are cosines, and
+become log-odds by a logistic regression on the score and the item's popularity, fitted when the
+bundle is made. A popularity penalty then trades a little of that for discovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitrina.rank.candidates import POPULAR, REPURCHASE, Candidates
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryModel:
+    """Coefficients of the log-odds that a retrieved item is bought within the next weeks.
+
+    log-odds = bias + score · cosine + popularity · ln(1 + popularity of the item).
+    penalty: taken off per ln(1 + popularity) on the discovery shelf alone.
+    """
+
+    bias: float = -9.0
+    score: float = 6.0
+    popularity: float = 0.0
+    penalty: float = 0.05
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Coefficients by name; those missing keep their defaults."""
+        return cls(**{name: float(values[name]) for name in asdict(cls()) if name in values})
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+class Ranker:
+    """Orders the candidates of all sources. parameters: `ranking.json` of the bundle."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self.discovery = DiscoveryModel.from_json(parameters.get("discovery", {}))
+
+    def rank(self, candidates: Candidates, shelf: str, popularity: FloatArray) -> FloatArray:
+        """Scores float32 [n], higher is better, in the order of `candidates`.
+
+        popularity float32 [items]: the bundle's. Items of the popularity list, which stand in
+        where nothing better is known, keep their order below everything scored.
+        """
+        model = self.discovery
+        log_popularity = np.log1p(popularity[candidates.rows])
+        penalty = model.penalty if shelf == "discover" else 0.0
+        retrieved = (
+            model.bias
+            + model.score * candidates.scores
+            + (model.popularity - penalty) * log_popularity
+        )
+        scores = np.where(candidates.sources == REPURCHASE, candidates.scores, retrieved)
+        floor = scores[candidates.sources != POPULAR].min(initial=0.0)
+        below = floor - 1.0 / (1.0 + log_popularity)
+        return np.where(candidates.sources == POPULAR, below, scores).astype(np.float32)

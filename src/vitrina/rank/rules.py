@@ -1,0 +1,80 @@
+"""Filters a request may set, compiled to one mask over the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitrina.schema import CATEGORY_SEPARATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What may be shown. Within a field any value will do; all fields have to pass.
+
+    categories: category paths, each standing for its whole subtree. Items without a price pass
+    no price bound.
+    """
+
+    categories: Sequence[str] = ()
+    brands: Sequence[str] = ()
+    min_price: float | None = None
+    max_price: float | None = None
+    available_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FilterColumns:
+    """The catalog as filters see it.
+
+    price float32 [n] (NaN unknown); available bool [n]; category int32 [n, levels] and brand
+    int32 [n]: codes into `categories` (full paths, all levels in one code space) and `brands`,
+    -1 for none.
+    """
+
+    price: NDArray[np.float32]
+    available: NDArray[np.bool_]
+    category: NDArray[np.int32]
+    brand: NDArray[np.int32]
+    categories: Sequence[str]
+    brands: Sequence[str]
+
+
+def compile_filter(filters: Filters, columns: FilterColumns) -> NDArray[np.bool_] | None:
+    """Mask [n] of the items that pass, or None when every item does."""
+    mask: NDArray[np.bool_] | None = None
+
+    def require(condition: NDArray[np.bool_]) -> None:
+        nonlocal mask
+        mask = condition if mask is None else mask & condition
+
+    if filters.available_only and not columns.available.all():
+        require(columns.available)
+    if filters.categories:
+        codes = _codes([_canonical_path(path) for path in filters.categories], columns.categories)
+        require(np.asarray(np.isin(columns.category, codes).any(axis=1)))
+    if filters.brands:
+        require(np.isin(columns.brand, _codes(filters.brands, columns.brands)))
+    if filters.min_price is not None:
+        require(columns.price >= filters.min_price)
+    if filters.max_price is not None:
+        require(columns.price <= filters.max_price)
+    return mask
+
+
+def _codes(names: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.int32]:
+    """Codes of the names the vocabulary holds, ignoring case."""
+    wanted = {name.casefold() for name in names}
+    return np.array(
+        [code for code, name in enumerate(vocabulary) if name.casefold() in wanted], np.int32
+    )
+
+
+def _canonical_path(path: str) -> str:
+    """`a>b > c` → `a > b > c`, so that spacing does not decide what matches."""
+    return CATEGORY_SEPARATOR.join(
+        level.strip() for level in path.split(CATEGORY_SEPARATOR.strip())
+    )

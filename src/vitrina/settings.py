@@ -1,0 +1,193 @@
+"""All settings, gathered from `vitrina.toml` and `VITRINA_*` variables.
+
+One section a class, one documented field a key. A variable overrides its key with two
+underscores between section and key: `VITRINA_SERVE__PORT=9000`. `vitrina init` writes a file
+with every key and its description, and a test keeps the reference page equal to this module.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vitrina.errors import SettingsError
+from vitrina.schema import DEFAULT_EVENT_WEIGHTS
+
+SETTINGS_FILE = "vitrina.toml"
+ENV_PREFIX = "VITRINA_"
+
+
+class Section(BaseModel):
+    """A table of `vitrina.toml`. Unknown keys are errors: a typo must not pass for a setting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PathSettings(Section):
+    """Where things live. Relative paths start at the folder of `vitrina.toml`."""
+
+    lake: Path = Field(Path("data/lake"), description="Parquet tables: items, events, quarantine.")
+    bundles: Path = Field(Path("data/bundles"), description="The registry: one folder a bundle.")
+    runs: Path = Field(Path("data/runs"), description="Training runs: checkpoints and weights.")
+    state: Path = Field(
+        Path("data/state.sqlite"), description="The event log and the shoppers' histories."
+    )
+
+
+class LakeSettings(Section):
+    """What is read and how it is cleaned."""
+
+    items: list[str] = Field(
+        default_factory=list, description="Catalog files, folders or globs (CSV, JSONL, Parquet)."
+    )
+    events: list[str] = Field(
+        default_factory=list, description="Event files, folders or globs (CSV, JSONL, Parquet)."
+    )
+    session_gap_minutes: int = Field(
+        30, ge=1, description="A pause longer than this starts a new session."
+    )
+    max_text_chars: int = Field(
+        20_000, ge=100, description="Titles and descriptions are cut to this many characters."
+    )
+
+
+class EventSettings(Section):
+    """The event types of the shop."""
+
+    weights: dict[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_EVENT_WEIGHTS),
+        description="Each known event type and its weight in training; other types are refused.",
+    )
+
+
+class TrainSettings(Section):
+    """The towers and their training."""
+
+    dim: int = Field(64, ge=8, le=1024, description="Length of item and user vectors.")
+    max_history: int = Field(100, ge=2, le=1000, description="Events the user tower sees, at most.")
+    encoder: Literal["transformer", "mlp"] = Field(
+        "transformer", description="The user tower: a causal transformer, or an MLP on averages."
+    )
+    steps: int = Field(800, ge=1, description="Training steps; the learning rate falls to 0.")
+    checkpoint_minutes: float = Field(1.0, gt=0, description="Time between two checkpoints.")
+    seed: int = Field(0, ge=0, description="Seed of initialisation and sampling.")
+
+
+class IndexSettings(Section):
+    """The vector index."""
+
+    kind: Literal["auto", "exact", "ivf"] = Field(
+        "auto", description="auto: exact up to `exact_below` items, inverted lists above."
+    )
+    exact_below: int = Field(50_000, ge=0, description="Largest catalog that auto scans exactly.")
+    recall_target: float = Field(
+        0.99, gt=0, le=1, description="recall@500 against exact search that the index must reach."
+    )
+
+
+class EvaluateSettings(Section):
+    """The global-time split: everything before `cut` trains, the days after it test."""
+
+    cut: datetime | None = Field(
+        None, description="Moment of prediction (UTC). Default: `test_days` before the last event."
+    )
+    test_days: int = Field(14, ge=1, description="Days after the cut that are predicted.")
+    bootstrap_samples: int = Field(1000, ge=100, description="Resamples for 95 % intervals.")
+
+
+class ServeSettings(Section):
+    """The online service."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    candidates: int = Field(500, ge=10, le=5000, description="Candidates retrieved per request.")
+    cache_ttl_hours: float = Field(6.0, gt=0, description="Life of a cached user vector.")
+    cache_size: int = Field(100_000, ge=1, description="User vectors cached in the process.")
+    reload_seconds: float = Field(
+        2.0, gt=0, description="How often a server looks for a newly promoted bundle."
+    )
+
+
+class Settings(Section):
+    """Everything in `vitrina.toml`."""
+
+    paths: PathSettings = Field(default_factory=PathSettings)
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    events: EventSettings = Field(default_factory=EventSettings)
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    index: IndexSettings = Field(default_factory=IndexSettings)
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+
+
+def load_settings(file: Path | None = None, env: dict[str, str] | None = None) -> Settings:
+    """Read settings from `file` (default: ./vitrina.toml if there is one), then the environment.
+
+    Relative paths in [paths] and [lake] become absolute, starting at the file's folder.
+    Raises SettingsError, naming the key, for anything unknown or out of range.
+    """
+    path = file or Path(SETTINGS_FILE)
+    if file is not None and not file.exists():
+        raise SettingsError(f"No settings file at {file}. Write one with 'vitrina init'.")
+    values: dict[str, Any] = {}
+    if path.exists():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not valid TOML: {error}.") from error
+    _apply_environment(values, dict(os.environ) if env is None else env)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise SettingsError(
+            f"{path}: '{key}' {problem['msg'][0].lower()}{problem['msg'][1:]} "
+            f"(found {problem.get('input')!r}). 'vitrina init --print' shows every key."
+        ) from error
+    return _anchored(settings, path.resolve().parent)
+
+
+def _apply_environment(values: dict[str, Any], env: dict[str, str]) -> None:
+    """Put VITRINA_SECTION__KEY variables over the file's values; JSON where it parses."""
+    for name, text in env.items():
+        if not name.startswith(ENV_PREFIX) or "__" not in name:
+            continue
+        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        table = values.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{name} sets a key of [{section}], but that is no table.")
+        table[key] = _parse_scalar(text)
+
+
+def _parse_scalar(text: str) -> Any:
+    """TOML value if it reads as one (numbers, lists, true), else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    paths = {
+        name: folder / getattr(settings.paths, name) for name in type(settings.paths).model_fields
+    }
+    lake = {
+        name: [_anchored_address(address, folder) for address in getattr(settings.lake, name)]
+        for name in ("items", "events")
+    }
+    return settings.model_copy(
+        update={
+            "paths": settings.paths.model_copy(update=paths),
+            "lake": settings.lake.model_copy(update=lake),
+        }
+    )
+
+
+def _anchored_address(address: str, folder: Path) -> str:
+    return address if "://" in address else str(folder / address)

@@ -1,0 +1,1 @@
+"""Online state: the durable event log, shoppers' histories, cached user vectors."""

@@ -1,0 +1,1 @@
+"""The two-tower model: item tower, user tower, losses, training, export."""

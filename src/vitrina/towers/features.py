@@ -1,0 +1,154 @@
+"""What the item tower sees of an item.
+
+Content (category levels, brand, price, condition, location, text) never changes within a run.
+Popularity does, and is always asked for as of a moment: only events strictly earlier count.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitrina.encoding import SECONDS_PER_DAY
+from vitrina.lake.catalog import CatalogTable
+from vitrina.lake.sequences import Interactions
+from vitrina.schema import CATEGORY_SEPARATOR
+
+CATEGORY_LEVELS: Final = 3
+TEXT_BUCKETS: Final = 1 << 15
+MAX_NGRAMS: Final = 32
+PRICE_BUCKETS_PER_DOUBLING: Final = 3
+PRICE_BUCKETS: Final = 48
+UNKNOWN: Final = 0
+"""Code of a missing or never-seen value in every vocabulary."""
+
+POPULARITY_WINDOWS_DAYS: Final = (7, 28, 91, 364)
+NEWCOMER_WINDOWS_DAYS: Final = (28, 364)
+POPULARITY_FEATURES: Final = len(POPULARITY_WINDOWS_DAYS) + len(NEWCOMER_WINDOWS_DAYS)
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFeatures:
+    """Content of n items as numbers.
+
+    categorical int64 [n, fields]: a code per field, 0 where unknown; cardinalities [fields].
+    ngrams int64 [m] and offsets int64 [n + 1]: hashed n-grams of item i's title and description
+    are ngrams[offsets[i]:offsets[i + 1]], each below TEXT_BUCKETS.
+    """
+
+    categorical: NDArray[np.int64]
+    cardinalities: tuple[int, ...]
+    ngrams: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.categorical)
+
+    @classmethod
+    def from_catalog(cls, catalog: CatalogTable) -> Self:
+        """Vocabularies are made from the catalog itself: codes by sorted value, 0 for none."""
+        paths = [_path_prefixes(path) for path in catalog.category_path]
+        levels = [_codes([path[level] for path in paths]) for level in range(CATEGORY_LEVELS)]
+        fields = [
+            *levels,
+            _codes(catalog.brand),
+            _codes(catalog.condition),
+            _codes(catalog.location),
+            (price_buckets(catalog.price), PRICE_BUCKETS),
+        ]
+        texts = zip(catalog.title, catalog.description, strict=True)
+        hashed = [text_ngrams(f"{title} {description}") for title, description in texts]
+        offsets = np.zeros(len(hashed) + 1, np.int64)
+        np.cumsum([len(ngrams) for ngrams in hashed], out=offsets[1:])
+        return cls(
+            categorical=np.stack([codes for codes, _ in fields], axis=1),
+            cardinalities=tuple(cardinality for _, cardinality in fields),
+            ngrams=np.fromiter((ngram for row in hashed for ngram in row), np.int64, offsets[-1]),
+            offsets=offsets,
+        )
+
+
+def text_ngrams(text: str) -> list[int]:
+    """Hashed words, then hashed character trigrams of the words, at most MAX_NGRAMS.
+
+    Words first: where a long text does not fit, its words matter more than its spelling.
+    Source: Bojanowski et al., "Enriching Word Vectors with Subword Information", TACL 2017.
+    """
+    words = _WORD.findall(text.lower())[:MAX_NGRAMS]
+    trigrams = [f"<{word}>"[i : i + 3] for word in words for i in range(len(word))]
+    return [_bucket(ngram) for ngram in [*words, *trigrams][:MAX_NGRAMS]]
+
+
+def price_buckets(price: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Logarithmic price buckets int64 [n], three to a doubling, 0 where the price is unknown."""
+    steps = np.log2(np.maximum(price, 1e-2)) * PRICE_BUCKETS_PER_DOUBLING
+    buckets = np.clip(np.nan_to_num(steps) + PRICE_BUCKETS / 2, 1, PRICE_BUCKETS - 1)
+    return np.where(np.isnan(price), UNKNOWN, buckets).astype(np.int64)
+
+
+def _bucket(ngram: str) -> int:
+    return zlib.crc32(ngram.encode()) % TEXT_BUCKETS
+
+
+def _path_prefixes(path: Sequence[str]) -> list[str | None]:
+    """`[A, B]` → `[A, A > B, None]`: a level's name means little without those above it."""
+    prefixes: list[str | None] = [
+        CATEGORY_SEPARATOR.join(path[: level + 1]) for level in range(len(path))
+    ]
+    return (prefixes + [None] * CATEGORY_LEVELS)[:CATEGORY_LEVELS]
+
+
+def _codes(values: Iterable[str | None]) -> tuple[NDArray[np.int64], int]:
+    """Codes from 1 for the distinct values, 0 for None and "", and how many codes there are."""
+    column = list(values)
+    vocabulary = {value: code for code, value in enumerate(sorted({v for v in column if v}), 1)}
+    codes = np.array([vocabulary.get(value or "", UNKNOWN) for value in column], np.int64)
+    return codes, len(vocabulary) + 1
+
+
+class PopularityFeatures:
+    """How much an item is wanted, as of a moment.
+
+    For each window of days before the moment: ln(1 + the item's share of the window's events, in
+    1 / 100,000), counted once over all events and once over first events of (shopper, item)
+    pairs alone, which tell how many newcomers an item wins.
+    """
+
+    def __init__(self, interactions: Interactions, items: int) -> None:
+        self._items = items
+        by_time = np.argsort(interactions.timestamp_us, kind="stable")
+        self._moments = interactions.timestamp_us[by_time]
+        self._rows = interactions.row[by_time]
+        self._first = first_of_pair(interactions, items)[by_time]
+
+    def at(self, moment_us: int) -> NDArray[np.float32]:
+        """Features float32 [items, POPULARITY_FEATURES] from events before `moment_us` only."""
+        windows = [(days, False) for days in POPULARITY_WINDOWS_DAYS]
+        windows += [(days, True) for days in NEWCOMER_WINDOWS_DAYS]
+        return np.stack([self._share(moment_us, *window) for window in windows], axis=1)
+
+    def _share(self, moment_us: int, days: int, newcomers: bool) -> NDArray[np.float32]:
+        start = moment_us - int(days * SECONDS_PER_DAY * 1e6)
+        low, high = np.searchsorted(self._moments, [start, moment_us], side="left")
+        rows = self._rows[low:high]
+        if newcomers:
+            rows = rows[self._first[low:high]]
+        counts = np.bincount(rows, minlength=self._items)
+        share: NDArray[np.float32] = np.log1p(counts * (1e5 / max(len(rows), 1))).astype(np.float32)
+        return share
+
+
+def first_of_pair(interactions: Interactions, items: int) -> NDArray[np.bool_]:
+    """True [n] where an event is the first of its shopper with its item."""
+    pair = interactions.user.astype(np.int64) * items + interactions.row
+    first = np.zeros(len(pair), np.bool_)
+    first[np.unique(pair, return_index=True)[1]] = True
+    return first

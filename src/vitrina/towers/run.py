@@ -1,0 +1,197 @@
+"""A training run: from the lake to a folder of trained towers.
+
+`<runs>/towers/` holds weights, the exported user tower, the catalog's vectors and `training.json`.
+It is complete or absent. While training, `<runs>/checkpoint-<step>/` says where to go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from torch import nn
+
+from vitrina import __version__
+from vitrina.bundle.files import replaced
+from vitrina.encoding import EncodedBatch
+from vitrina.errors import TrainingError
+from vitrina.lake.catalog import CatalogTable, load_catalog
+from vitrina.lake.sequences import Interactions, load_interactions
+from vitrina.lake.split import TimeSplit, choose_split
+from vitrina.lake.tables import current_tables
+from vitrina.settings import Settings
+from vitrina.towers.checkpoint import remove_checkpoints
+from vitrina.towers.export import export_user_tower, save_weights
+from vitrina.towers.features import PopularityFeatures
+from vitrina.towers.moments import newest_histories
+from vitrina.towers.training import TrainProgress, build, fit, tower_inputs
+from vitrina.towers.user_tower import TowardsCentre
+
+TOWERS: Final = "towers"
+ITEM_TOWER, USER_TOWER = "item_tower.safetensors", "user_tower.safetensors"
+ENCODER: Final = "user_tower.onnx"
+VECTORS, REPORT = "vectors.safetensors", "training.json"
+PARITY_USERS: Final = 64
+CENTRE_CHUNKS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training run came to. cached: this very training had been completed before."""
+
+    folder: Path
+    steps: int
+    seconds: float
+    loss: float
+    temperature: float
+    resumed_from_step: int
+    cached: bool
+    parity: float
+    identity: str
+    data_until_us: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What the towers learn from: the catalog, and the events strictly before the cut."""
+
+    catalog: CatalogTable
+    interactions: Interactions
+    split: TimeSplit
+    event_types: list[str]
+    type_weights: NDArray[np.float32]
+
+
+def load_training_data(settings: Settings) -> TrainingData:
+    """Catalog and events before the cut, from the lake."""
+    split = choose_split(settings.paths.lake, settings.evaluate)
+    event_types = sorted(settings.events.weights)
+    catalog = load_catalog(settings.paths.lake)
+    interactions = load_interactions(
+        settings.paths.lake,
+        before_us=split.cut_us,
+        item_ids=catalog.item_ids,
+        event_types=event_types,
+    )
+    weights = np.array([settings.events.weights[name] for name in event_types], np.float32)
+    if not len(interactions):
+        raise TrainingError(
+            "There are no events before the cut. Ingest a longer period, or set evaluate.cut."
+        )
+    return TrainingData(catalog, interactions, split, event_types, weights)
+
+
+def train(
+    settings: Settings,
+    *,
+    fresh: bool = False,
+    progress: Callable[[TrainProgress], None] | None = None,
+) -> TrainReport:
+    """Train the towers on the lake's events before the cut.
+
+    Goes on from the last checkpoint of the same data and settings, and does nothing when that
+    very training is complete, unless `fresh`. Raises TrainingError, DataError.
+    """
+    runs, started = settings.paths.runs, time.monotonic()
+    runs.mkdir(parents=True, exist_ok=True)
+    data = load_training_data(settings)
+    identity = training_identity(settings, data.split)
+    if fresh:
+        remove_checkpoints(runs)
+    elif (report := completed(runs)) is not None and report.identity == identity:
+        return report
+    towers = build(data.interactions, data.catalog, settings.train, len(data.event_types))
+    first_step = 0
+
+    def watch(report: TrainProgress) -> None:
+        nonlocal first_step
+        first_step = first_step or report.step
+        if progress is not None:
+            progress(report)
+
+    state = fit(towers, data.interactions, data.type_weights, settings.train, runs, identity, watch)
+    popularity = PopularityFeatures(data.interactions, len(data.catalog)).at(data.split.cut_us)
+    vectors = towers.item.embed_catalog(popularity)
+    user = towards_centre(towers.user, vectors, data.interactions, settings.train.max_history)
+    folder = runs / TOWERS
+    with replaced(folder) as partial:
+        save_weights(towers.item, partial / ITEM_TOWER)
+        save_weights(user, partial / USER_TOWER)
+        save_file({"vectors": vectors}, partial / VECTORS)
+        _, sample = sample_histories(data.interactions, settings.train.max_history, PARITY_USERS)
+        parity = export_user_tower(user, partial / ENCODER, vectors, sample)
+        report = TrainReport(
+            folder=folder,
+            steps=state.step,
+            seconds=round(time.monotonic() - started, 1),
+            loss=round(state.loss, 4),
+            temperature=round(float(np.exp(-towers.log_scale.item())), 4),
+            resumed_from_step=max(first_step - 1, 0),
+            cached=False,
+            parity=parity,
+            identity=identity,
+            data_until_us=data.split.cut_us,
+        )
+        (partial / REPORT).write_bytes(orjson.dumps(report.to_json()))
+    remove_checkpoints(runs)
+    return report
+
+
+def completed(runs: Path) -> TrainReport | None:
+    """The report of the finished training in `runs`, if there is one."""
+    path = runs / TOWERS / REPORT
+    if not path.exists():
+        return None
+    values = orjson.loads(path.read_bytes())
+    return TrainReport(**{**values, "folder": runs / TOWERS, "cached": True})
+
+
+def training_identity(settings: Settings, split: TimeSplit) -> str:
+    """Digest of all that decides the weights: the tables, the cut, the settings, the code."""
+    parts = [
+        __version__,
+        current_tables(settings.paths.lake).name,
+        split.cut_us,
+        settings.train.model_dump(exclude={"checkpoint_minutes"}),
+        settings.events.model_dump(),
+    ]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+
+def towards_centre(
+    encoder: nn.Module,
+    vectors: NDArray[np.float32],
+    interactions: Interactions,
+    max_history: int,
+) -> TowardsCentre:
+    """The trained encoder, drawn towards the mean of all shoppers' vectors."""
+    total = torch.zeros(vectors.shape[1])
+    items = torch.from_numpy(vectors)
+    with torch.no_grad():
+        for chunk in np.array_split(np.arange(len(interactions.user_ids)), CENTRE_CHUNKS):
+            if len(chunk):
+                batch = newest_histories(interactions, chunk, max_history)
+                total += encoder(items[torch.from_numpy(batch.rows)], *tower_inputs(batch)).sum(0)
+    return TowardsCentre(encoder, total / total.norm()).eval()
+
+
+def sample_histories(
+    interactions: Interactions, max_history: int, count: int
+) -> tuple[NDArray[np.int64], EncodedBatch]:
+    """The newest histories of about `count` shoppers spread over all: users [B], and the batch."""
+    users = np.unique(
+        np.linspace(0, len(interactions.user_ids) - 1, count).round().astype(np.int64)
+    )
+    return users, newest_histories(interactions, users, max_history)

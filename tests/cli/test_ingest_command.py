@@ -1,0 +1,84 @@
+"""`vitrina ingest`: from a shop's files to histories that the shop's bundle answers to."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.cli_shop import EVENTS, Shop, make_shop
+from vitrina.state.sqlite import SqliteState
+
+
+def test_ingest_fills_the_lake_and_the_histories(shop: Shop) -> None:
+    result = shop.run("ingest", "--json")
+    assert result.code == 0
+    assert result.json["items"]["kept"] == 3
+    assert result.json["events"]["kept"] == 4
+    assert result.json["histories"] == 4
+    state = SqliteState(shop.home / "data/state.sqlite")
+    ann, visitor = state.recent("ann", 10), state.recent("session:s3", 10)
+    assert ann.item_ids == ("soup", "soup")
+    assert ann.event_types == ("view", "purchase")
+    assert state.purchases("ann").item_ids == ("soup",)
+    assert visitor.item_ids == ("milk",)
+    state.close()
+
+
+def test_the_tables_say_what_was_set_apart_and_why(shop: Shop) -> None:
+    result = shop.run("ingest")
+    assert result.code == 0
+    assert "timestamp: not a timestamp" in result.out
+    assert "4 events are in the shoppers' histories." in result.err
+
+
+def test_histories_can_be_left_alone(shop: Shop) -> None:
+    result = shop.run("ingest", "--no-histories", "--json")
+    assert result.json["histories"] is None
+    assert not (shop.home / "data/state.sqlite").exists()
+
+
+def test_ingesting_again_replaces_the_histories(shop: Shop) -> None:
+    shop.run("ingest")
+    (shop.home / "events.csv").write_text(EVENTS.replace("ann,", "eve,"))
+    assert shop.run("ingest").code == 0
+    state = SqliteState(shop.home / "data/state.sqlite")
+    assert len(state.recent("ann", 10)) == 0
+    assert len(state.recent("eve", 10)) == 2
+    state.close()
+
+
+@pytest.mark.parametrize(
+    ("items", "sentence"),
+    [
+        ("title\nsoup\n", "items.csv has no column 'item_id'"),
+        ("", "items.csv is empty"),
+        ("item_id\n", "There are no items to learn from"),
+    ],
+)
+def test_files_of_no_use_end_in_a_sentence(shop: Shop, items: str, sentence: str) -> None:
+    result = make_shop(shop.home, items=items).run("ingest")
+    assert result.code == 1
+    assert sentence in result.err
+    assert "Traceback" not in result.err
+    assert result.out == ""
+
+
+def test_a_mistyped_setting_is_named(shop: Shop) -> None:
+    shop.config.write_text("[lake]\nitem = []\n")
+    result = shop.run("ingest")
+    assert result.code == 1
+    assert "'lake.item'" in result.err
+
+
+def test_a_settings_file_that_is_not_there_is_named(shop: Shop) -> None:
+    shop.config.unlink()
+    result = shop.run("ingest")
+    assert result.code == 1
+    assert f"No settings file at {shop.config}" in result.err
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(shop: Shop) -> None:
+    (shop.home / "data").write_text("a file where a folder should be")
+    result = shop.run("ingest")
+    assert result.code == 1
+    assert str(shop.home / "data") in result.err
+    assert "Traceback" not in result.err

@@ -1,0 +1,139 @@
+"""Hot swap: new bundles take over without a dropped request, bad ones are refused and named."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from served import serving, shop_settings
+from shop import tiny_bundle
+from vitrina.bundle.registry import Registry
+from vitrina.online.app import create_app
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def ready(client: httpx.Client) -> dict[str, Any]:
+    content: dict[str, Any] = client.get("/readyz").json()
+    return content
+
+
+def test_a_promoted_bundle_takes_over_and_a_rollback_takes_back(
+    client: httpx.Client, registry: Registry, tmp_path: Path
+) -> None:
+    first = registry.current()
+    second = registry.publish(tiny_bundle(tmp_path / "drafts", seed=1), metrics={})
+    event = {"user_id": "ada", "item_id": "item-0003", "event_type": "view"}
+    client.post("/v1/events", json=[event, event | {"item_id": "item-0004"}])
+    before = client.get("/v1/recommendations?user_id=ada").json()
+
+    registry.promote(second)
+    eventually(lambda: ready(client)["bundle"] == second)
+    answer = client.get("/v1/recommendations?user_id=ada").json()
+    assert answer["bundle"] == second
+    assert answer["user_embedding_version"] == f"user_v{second}"
+    assert answer["served_by"] == "learned"  # the cached vector of the old space is not used
+    assert answer["degraded"] == []
+
+    registry.rollback()
+    eventually(lambda: ready(client)["bundle"] == first)
+    back = client.get("/v1/recommendations?user_id=ada").json()
+    assert [item["item_id"] for item in back["items"]] == [
+        item["item_id"] for item in before["items"]
+    ]
+
+
+def test_no_request_fails_while_bundles_change(
+    client: httpx.Client, registry: Registry, tmp_path: Path
+) -> None:
+    versions = [registry.current(), registry.publish(tiny_bundle(tmp_path / "d", seed=1), {})]
+    seen: set[str] = set()
+    failures: list[str] = []
+    done = threading.Event()
+
+    def request() -> None:
+        with httpx.Client(base_url=client.base_url, timeout=30) as shopper:
+            while not done.is_set():
+                response = shopper.get("/v1/recommendations?user_id=ada&k=10")
+                answer = response.json()
+                good = response.status_code == 200 and len(answer["items"]) == 10
+                one_bundle = answer.get("item_embedding_version") == f"items_v{answer['bundle']}"
+                if not (good and one_bundle) or answer["degraded"]:
+                    failures.append(response.text)
+                seen.add(answer.get("bundle", ""))
+
+    shoppers = [threading.Thread(target=request) for _ in range(3)]
+    for shopper in shoppers:
+        shopper.start()
+    for _ in range(4):
+        for version in reversed(versions):
+            assert version is not None
+            registry.promote(version)
+            eventually(lambda version=version: ready(client)["bundle"] == version)  # type: ignore[misc]
+    done.set()
+    for shopper in shoppers:
+        shopper.join()
+    assert not failures
+    assert seen == set(versions)
+
+
+def test_a_bad_bundle_is_refused_and_the_old_one_serves_on(
+    client: httpx.Client, registry: Registry, tmp_path: Path
+) -> None:
+    first = registry.current()
+    second = registry.publish(tiny_bundle(tmp_path / "drafts", seed=1), metrics={})
+    registry.promote(second)
+    eventually(lambda: ready(client)["bundle"] == second)
+    registry.rollback()
+    eventually(lambda: ready(client)["bundle"] == first)
+
+    # The registry refuses to promote a damaged bundle; disks are less careful.
+    vectors = registry.path(second) / "items.safetensors"
+    content = bytearray(vectors.read_bytes())
+    content[-1] ^= 1
+    vectors.write_bytes(content)
+    pointer = registry.root / "current.json"
+    pointer.write_bytes(orjson.dumps(orjson.loads(pointer.read_bytes()) | {"version": second}))
+
+    eventually(lambda: ready(client)["problem"] is not None)
+    status = client.get("/readyz")
+    assert status.status_code == 200
+    assert status.json()["bundle"] == first
+    assert f"Bundle {second} was refused" in status.json()["problem"]
+    assert "items.safetensors" in status.json()["problem"]
+    assert f"Serving {first} on" in status.json()["problem"]
+    assert client.get("/v1/recommendations").json()["bundle"] == first
+
+    pointer.write_bytes(orjson.dumps(orjson.loads(pointer.read_bytes()) | {"version": first}))
+    eventually(lambda: ready(client)["problem"] is None)
+
+
+def test_a_server_that_starts_before_its_first_bundle_notices_it(
+    tmp_path: Path, bundle_path: Path
+) -> None:
+    settings = shop_settings(tmp_path)
+    with serving(create_app(settings)) as client:
+        assert client.get("/readyz").status_code == 503
+        registry = Registry(settings.paths.bundles)
+        registry.promote(registry.publish(bundle_path, metrics={}))
+        eventually(lambda: client.get("/readyz").status_code == 200)
+        assert client.get("/v1/recommendations").json()["items"]
+
+
+def test_an_unreadable_registry_changes_nothing(client: httpx.Client, registry: Registry) -> None:
+    first = registry.current()
+    (registry.root / "current.json").write_bytes(b"{")
+    eventually(lambda: ready(client)["problem"] is not None)
+    assert "registry cannot be read" in ready(client)["problem"]
+    assert client.get("/v1/recommendations").json()["bundle"] == first

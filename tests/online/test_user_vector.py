@@ -1,0 +1,113 @@
+"""The ladder: each rung is reachable, and a broken one is passed over and named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitrina.bundle.bundle import Bundle
+from vitrina.encoding import recency_average, short_long_mix
+from vitrina.online.user_vector import UserVectorizer
+from vitrina.schema import History
+
+NO_ITEMS = History()
+ONE = History(["item-0003"], ["view"], [1])
+TWO = History(["item-0003", "item-0004"], ["view", "purchase"], [1, 2])
+
+
+@pytest.fixture(scope="module")
+def vectorizer(bundle: Bundle) -> UserVectorizer:
+    return UserVectorizer(bundle)
+
+
+@pytest.fixture
+def broken_encoder(bundle: Bundle, tmp_path: Path) -> Bundle:
+    path = tmp_path / "user_tower.onnx"
+    path.write_bytes(b"not a model")
+    return replace(bundle, encoder_path=path)
+
+
+@pytest.mark.parametrize(
+    ("history", "rung"),
+    [
+        (TWO, "learned"),
+        (ONE, "average"),
+        (NO_ITEMS, "centroid"),
+        (History(["gone-1", "gone-2"], ["view"] * 2, [1, 2]), "centroid"),
+        (History(["item-0003", "gone"], ["view"] * 2, [1, 2]), "average"),
+        (History(["item-0003", "item-0004"], ["view", "unheard-of"], [1, 2]), "average"),
+    ],
+)
+def test_the_history_decides_the_rung(
+    vectorizer: UserVectorizer, history: History, rung: str
+) -> None:
+    vector, reasons = vectorizer.vector(history)
+    assert vector is not None
+    assert vector.rung == rung
+    assert reasons == []  # a short history is no fault
+
+
+def test_a_broken_encoder_falls_to_the_mix_and_says_so(broken_encoder: Bundle) -> None:
+    vector, reasons = UserVectorizer(broken_encoder).vector(TWO)
+    assert vector is not None
+    assert vector.rung == "mix"
+    assert len(reasons) == 1
+    assert "'learned'" in reasons[0]
+    assert "user_tower.onnx" in reasons[0]
+
+
+def test_an_encoder_that_yields_nonsense_falls_to_the_mix(bundle: Bundle) -> None:
+    spoiled = bundle.vectors.values.copy()
+    spoiled[bundle.row_of_item["item-0003"]] = 0  # the mean of zeros has no direction
+    flat = replace(bundle, vectors=replace(bundle.vectors, values=spoiled))
+    vector, reasons = UserVectorizer(flat).vector(ONE)
+    assert vector is not None
+    assert vector.rung == "centroid"
+    assert "norm 0, not 1" in reasons[0]
+
+
+def test_without_a_centroid_there_is_no_vector(bundle: Bundle) -> None:
+    lost = replace(bundle, centroid=np.full(bundle.space.dim, np.nan, np.float32))
+    vector, reasons = UserVectorizer(lost).vector(NO_ITEMS)
+    assert vector is None
+    assert "'centroid'" in reasons[0]
+
+
+def test_untrained_rungs_are_the_ones_that_training_compares_with(
+    bundle: Bundle, vectorizer: UserVectorizer, broken_encoder: Bundle
+) -> None:
+    rows = [bundle.row_of_item[item] for item in TWO.item_ids]
+    average, _ = vectorizer.vector(ONE)
+    mix, _ = UserVectorizer(broken_encoder).vector(TWO)
+    assert average is not None
+    assert mix is not None
+    np.testing.assert_array_equal(average.values, recency_average(bundle.vectors.values[rows[:1]]))
+    np.testing.assert_array_equal(mix.values, short_long_mix(bundle.vectors.values[rows]))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["item-0001", "item-0002", "item-0050", "gone"]),
+            st.sampled_from(["view", "purchase", "unheard-of"]),
+            st.integers(0, 10**15),
+        ),
+        max_size=40,
+    )
+)
+def test_any_history_gives_a_unit_vector_of_the_bundles_space(
+    bundle: Bundle, vectorizer: UserVectorizer, rows: list[tuple[str, str, int]]
+) -> None:
+    rows.sort(key=lambda row: row[2])
+    items, types, moments = zip(*rows, strict=True) if rows else ((), (), ())
+    vector, reasons = vectorizer.vector(History(items, types, moments))
+    assert vector is not None
+    assert reasons == []
+    assert vector.space == bundle.space
+    assert vector.user_embedding_version == bundle.user_embedding_version
+    assert np.linalg.norm(vector.values) == pytest.approx(1, abs=1e-3)

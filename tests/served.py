@@ -1,0 +1,99 @@
+"""Real servers for tests: uvicorn in a thread of this process, or in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from vitrina.settings import PathSettings, ServeSettings, Settings
+
+
+def shop_settings(home: Path) -> Settings:
+    """Settings of a shop that lives in `home`."""
+    return Settings(
+        paths=PathSettings(bundles=home / "bundles", state=home / "state.sqlite"),
+        serve=ServeSettings(port=0, reload_seconds=0.05),
+    )
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[httpx.Client]:
+    """Serve `app` on a free port, in a thread, and yield a client for it."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+_SERVE = """
+import sys
+from pathlib import Path
+from served import shop_settings
+from vitrina.online.app import create_app
+from vitrina.online.server import serve
+
+settings = shop_settings(Path(sys.argv[1]))
+serve(create_app(settings), settings.serve, lambda url: print(url, flush=True))
+"""
+
+
+@dataclass
+class ServerProcess:
+    """A server in a process of its own, and a client for it."""
+
+    process: subprocess.Popen[str]
+    client: httpx.Client
+    ready_seconds: float
+
+    @classmethod
+    def start(cls, home: Path) -> ServerProcess:
+        """Serve the shop in `home`; returns once the server says it is ready."""
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(home)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url, "the server did not get ready"
+        ready_seconds = time.perf_counter() - started
+        return cls(process, httpx.Client(base_url=url, timeout=30), ready_seconds)
+
+    def stop(self, sent: signal.Signals = signal.SIGKILL) -> int:
+        """End it by a signal; returns its exit status."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(sent)
+        status = self.process.wait(timeout=20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    """The item ids of a recommendation, in order."""
+    return [item["item_id"] for item in answer["items"]]
