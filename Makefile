@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SMOKE ?=
 BIN := .venv/bin
+DEMO := vitrina-demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -23,12 +24,12 @@ lint: .venv/.installed ## Check style, formatting, types and the dependency rule
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports
 
-bench: .venv/.installed ## Measure what benchmarks/README.md claims
+bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make demo)
 	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/request.py
+	$(BIN)/python benchmarks/request.py --config $(DEMO)/vitrina.toml
 
-serve: .venv/.installed ## Serve the promoted bundle and its page
-	$(BIN)/vitrina serve
+serve: .venv/.installed ## Serve the demo's bundle and its page again
+	$(BIN)/vitrina serve --config $(DEMO)/vitrina.toml
 
 clean: ## Remove .venv, caches and builds; data/ stays
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,8 +1,8 @@
 """What one recommendation costs: p50 and p99 of each stage and of the whole, in microseconds.
 
-    python benchmarks/request.py [--bundle PATH] [--requests N] [--json FILE]
+    python benchmarks/request.py [--bundle PATH | --config FILE] [--requests N] [--json FILE]
 
-Without --bundle it takes the bundle that `vitrina.toml`'s registry has promoted. Shoppers are
+Without --bundle it takes the bundle that is promoted in the registry of the settings file. Shoppers are
 made up (as many events as the bundle's `max_history`, drawn by popularity, half of them
 purchases) and kept in a SQLite file of their own, so that the figures depend on the bundle alone.
 Every stage is timed by the recommender itself, on one thread, one request after the other.
@@ -200,13 +200,14 @@ def print_table(bundle: Bundle, timings: Sequence[Timing]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--bundle", type=Path, help="default: the promoted bundle")
+    parser.add_argument("--config", type=Path, help="settings file (default: vitrina.toml)")
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     try:
         path = arguments.bundle
         if path is None:
-            registry = Registry(load_settings().paths.bundles)
+            registry = Registry(load_settings(arguments.config).paths.bundles)
             current = registry.current()
             if current is None:
                 sys.exit(f"No bundle is promoted in {registry.root}. Run 'make demo' first.")

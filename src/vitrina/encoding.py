@@ -25,6 +25,7 @@ MIN_USABLE_ITEMS = 2
 """Under this many usable events the learned encoder has too little to go by."""
 
 SECONDS_PER_DAY = 86_400.0
+MAX_AGE_DAYS = 365.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,18 @@ def encode_history(
         empty = np.zeros(0, np.int64)
         return EncodedHistory(empty, empty, np.zeros(0, np.float32))
     rows, codes, moments = (np.array(column, np.int64) for column in zip(*usable, strict=True))
-    return EncodedHistory(rows, codes, days_before_newest(moments))
+    return EncodedHistory(rows, codes, age_days(moments[-1:], moments))
 
 
-def days_before_newest(moments_us: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Age in days of each moment [L], in microseconds, before the last of them."""
-    return ((moments_us[-1] - moments_us) / (1e6 * SECONDS_PER_DAY)).astype(np.float32)
+def age_days(newest_us: NDArray[np.int64], moments_us: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Age in days of each moment [..., L] before the newest [..., 1], both in microseconds.
+
+    At most MAX_AGE_DAYS: a shopper who is back after years is one who is back after a year, which
+    is the longest pause that training has seen.
+    """
+    days = (newest_us - moments_us) / (1e6 * SECONDS_PER_DAY)
+    ages: NDArray[np.float32] = np.clip(days, 0.0, MAX_AGE_DAYS).astype(np.float32)
+    return ages
 
 
 def pad(histories: Sequence[EncodedHistory]) -> EncodedBatch:
@@ -101,7 +108,9 @@ def pad(histories: Sequence[EncodedHistory]) -> EncodedBatch:
 
 def recency_weights(length: int, decay: float) -> NDArray[np.float32]:
     """w_i = exp(decay · (i − (L−1))) for i = 0 … L−1: 1 for the newest event, less before it."""
-    return np.exp(decay * (np.arange(length) - (length - 1))).astype(np.float32)
+    ages = np.arange(length, dtype=np.float32) - (length - 1)
+    weights: NDArray[np.float32] = np.exp(np.float32(decay) * ages)
+    return weights
 
 
 def recency_average(vectors: FloatMatrix, decay: float = AVERAGE_DECAY) -> FloatMatrix:

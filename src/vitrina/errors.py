@@ -1,4 +1,4 @@
-"""Every error a user can meet. Each message says what was found, what was expected and what to do."""
+"""Every error a user can meet. Each says what was found, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SettingsError(VitrinaError):
 
 
 class DataError(VitrinaError):
-    """An input file, a column or a table cannot be used at all (single bad rows go to quarantine)."""
+    """An input file, a column or a table cannot be used at all; bad rows go to quarantine."""
 
 
 class TrainingError(VitrinaError):

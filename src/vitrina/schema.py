@@ -42,7 +42,8 @@ EVENT_COLUMNS: Final[Mapping[str, str]] = {
     "request_id": "string",
     "position": "int64",
 }
-"""The lake's events table. An input needs item_id, timestamp and one of user_id and session_id."""
+"""The lake's events table. An input needs item_id, event_type, timestamp
+and one of user_id and session_id."""
 
 DEFAULT_EVENT_WEIGHTS: Final[Mapping[str, float]] = {
     "view": 1.0,
@@ -53,7 +54,7 @@ DEFAULT_EVENT_WEIGHTS: Final[Mapping[str, float]] = {
     "purchase": 5.0,
     "dismiss": 0.0,
 }
-"""Weight of each event type in training. Weight 0 types are kept in the log and taught to no one."""
+"""Weight of each event type in training. Types of weight 0 are logged and taught to no one."""
 
 REPURCHASE_EVENT: Final = "purchase"
 """The event type whose repetition feeds the repurchase source ("Buy again")."""

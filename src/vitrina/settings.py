@@ -73,7 +73,7 @@ class TrainSettings(Section):
     encoder: Literal["transformer", "mlp"] = Field(
         "transformer", description="The user tower: a causal transformer, or an MLP on averages."
     )
-    steps: int = Field(800, ge=1, description="Training steps; the learning rate falls to 0.")
+    steps: int = Field(1000, ge=1, description="Training steps; the learning rate falls to 0.")
     checkpoint_minutes: float = Field(1.0, gt=0, description="Time between two checkpoints.")
     seed: int = Field(0, ge=0, description="Seed of initialisation and sampling.")
 

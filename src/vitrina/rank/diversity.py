@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+PAGE = 10
+MOST_PER_PAGE = 3
 
-def spread(group: NDArray[np.int32], k: int, most_per_group: int) -> NDArray[np.int64]:
-    """Positions of the k best, taking at most `most_per_group` of one group while others last.
+
+def spread(group: NDArray[np.int32], k: int) -> NDArray[np.int64]:
+    """Positions of the k to show, so that no group crowds a page.
 
     group int32 [n]: each candidate's group (say its category), best candidate first; -1 is no
-    group and is never held back. Returns positions int64 [min(k, n)], best first: those within
-    the limit in their order, then, only if they are fewer than k, those over it.
+    group and is never held back. A page is ten places; the candidates of a group come at most
+    three to a page, later ones move to the pages behind, and what fills their places keeps its
+    order. Returns positions int64 [min(k, n)]; a shorter list is the beginning of a longer one.
     """
     by_group = np.argsort(group, kind="stable")
     sorted_group = group[by_group]
@@ -19,5 +23,6 @@ def spread(group: NDArray[np.int32], k: int, most_per_group: int) -> NDArray[np.
     first_of_group = np.maximum.accumulate(np.where(starts, np.arange(len(group)), 0))
     place = np.empty(len(group), np.int64)
     place[by_group] = np.arange(len(group)) - first_of_group
-    over = (place >= most_per_group) & (group >= 0)
-    return np.argsort(over, kind="stable")[:k]
+    due = np.arange(len(group)) // PAGE
+    page = np.where(group >= 0, np.maximum(due, place // MOST_PER_PAGE), due)
+    return np.argsort(page, kind="stable")[:k]

@@ -1,8 +1,8 @@
 """The first ranker: every source's score brought to one scale, the odds of a purchase.
 
 Repurchase scores are log-odds already (`rank.repurchase`). Retrieval scores are cosines, and
-become log-odds by a logistic regression on the score and the item's popularity, fitted when the
-bundle is made. A popularity penalty then trades a little of that for discovery.
+become log-odds by a logistic regression fitted when the bundle is made. A popularity penalty then
+trades a little of that for discovery.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ FloatArray = NDArray[np.float32]
 class DiscoveryModel:
     """Coefficients of the log-odds that a retrieved item is bought within the next weeks.
 
-    log-odds = bias + score · cosine + popularity · ln(1 + popularity of the item).
-    penalty: taken off per ln(1 + popularity) on the discovery shelf alone.
+    log-odds = bias + score · cosine. penalty: taken off per ln(1 + popularity of the item) on the
+    discovery shelf alone, where the head of the catalog needs no help to be found.
     """
 
     bias: float = -9.0
     score: float = 6.0
-    popularity: float = 0.0
-    penalty: float = 0.05
+    penalty: float = 0.002
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -56,11 +55,7 @@ class Ranker:
         model = self.discovery
         log_popularity = np.log1p(popularity[candidates.rows])
         penalty = model.penalty if shelf == "discover" else 0.0
-        retrieved = (
-            model.bias
-            + model.score * candidates.scores
-            + (model.popularity - penalty) * log_popularity
-        )
+        retrieved = model.bias + model.score * candidates.scores - penalty * log_popularity
         scores = np.where(candidates.sources == REPURCHASE, candidates.scores, retrieved)
         floor = scores[candidates.sources != POPULAR].min(initial=0.0)
         below = floor - 1.0 / (1.0 + log_popularity)

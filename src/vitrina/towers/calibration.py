@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrina.errors import TrainingError
-from vitrina.lake.sequences import Interactions, popularity
+from vitrina.lake.sequences import Interactions
 from vitrina.rank.logistic import fit_logistic
 from vitrina.rank.ranker import DiscoveryModel
 from vitrina.rank.repurchase import RepurchaseModel, repeat_rates, repurchase_features
@@ -75,7 +75,6 @@ def fit_discovery(
     users int64 [B] and their vectors float32 [B, dim] as of moment_us; item_vectors [items, dim].
     """
     items = len(item_vectors)
-    weights = popularity(interactions, items, moment_us, POPULARITY_HALF_LIFE_DAYS)
     scores = user_vectors @ item_vectors.T
     past = before(interactions, moment_us)
     start = user_starts(past)
@@ -84,15 +83,15 @@ def fit_discovery(
     count = min(CALIBRATION_CANDIDATES, items)
     nearest = np.argpartition(-scores, count - 1, axis=1)[:, :count]
     found = np.take_along_axis(scores, nearest, 1)
-    features = np.stack([found, np.log1p(weights[nearest])], axis=2)[np.isfinite(found)]
+    real = np.isfinite(found)
     chosen = _where(interactions, interactions.timestamp_us >= moment_us)
     met_since = np.unique(chosen.user.astype(np.int64) * items + chosen.row)
-    labels = np.isin(users[:, None] * items + nearest, met_since)[np.isfinite(found)]
+    labels = np.isin(users[:, None] * items + nearest, met_since)[real]
     try:
-        bias, score, popular = fit_logistic(features, labels)
+        bias, score = fit_logistic(found[real][:, None], labels)
     except TrainingError:  # too few shoppers to say; the defaults keep the order of the scores
         return DiscoveryModel()
-    return DiscoveryModel(bias, score, popular)
+    return DiscoveryModel(bias, score)
 
 
 class _Pairs:

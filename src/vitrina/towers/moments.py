@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrina.encoding import SECONDS_PER_DAY, EncodedBatch
+from vitrina.encoding import SECONDS_PER_DAY, EncodedBatch, age_days
 from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.towers.features import PopularityFeatures, first_of_pair
@@ -254,11 +254,11 @@ def encode_events(
 ) -> EncodedBatch:
     """Events at `positions` [B, L], oldest first, as the user tower's input."""
     newest = np.take_along_axis(positions, mask.sum(1, keepdims=True) - 1, 1)
-    days = (interactions.timestamp_us[newest] - interactions.timestamp_us[positions]) / US_PER_DAY
+    days = age_days(interactions.timestamp_us[newest], interactions.timestamp_us[positions])
     return EncodedBatch(
         rows=np.where(mask, interactions.row[positions], 0).astype(np.int64),
         event_types=np.where(mask, interactions.event_type[positions], 0).astype(np.int64),
-        days=np.where(mask, days, 0.0).astype(np.float32),
+        days=np.where(mask, days, np.float32(0)),
         mask=mask,
     )
 

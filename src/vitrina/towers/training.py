@@ -24,7 +24,6 @@ from vitrina.towers.checkpoint import (
     remove_checkpoints,
     resume,
     save_checkpoint,
-    trainable,
 )
 from vitrina.towers.factors import item_factors
 from vitrina.towers.features import ItemFeatures

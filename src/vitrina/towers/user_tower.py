@@ -19,6 +19,9 @@ GAP_BUCKETS = 32
 MEAN_DECAYS_PER_DAY = (0.0, 0.03, 0.2)
 """Recency averages the head reads: of the whole history, of about a month, of about a week."""
 
+RUNNING_SHARE = 0.05
+"""What a batch contributes to a running mean."""
+
 SHRINKAGE = 0.2
 """Weight of the mean shopper in a served vector. Chosen on cuts before the one reported."""
 
@@ -68,6 +71,25 @@ class Block(nn.Module):
         return x
 
 
+class Centring(nn.Module):
+    """Takes the running mean off its input [B, width].
+
+    Averages of many unit vectors are much alike; centred, what sets shoppers apart shows.
+    """
+
+    mean: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.mean.lerp_(x.mean(0), RUNNING_SHARE)
+        return x - self.mean
+
+
 class UserTower(nn.Module):
     """A causal transformer over the events, and a head over its last state and recency averages.
 
@@ -85,11 +107,11 @@ class UserTower(nn.Module):
         for table in (self.event_type, self.gap):
             nn.init.normal_(table.weight, std=0.02)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(blocks))
-        width = dim * (1 + len(MEAN_DECAYS_PER_DAY))
+        width = dim * len(MEAN_DECAYS_PER_DAY)
+        self.last_norm = nn.LayerNorm(dim)
+        self.means_norm = nn.Sequential(Centring(width), nn.LayerNorm(width))
         self.head = nn.Sequential(
-            # Averages of many unit vectors are much alike; centred, what sets shoppers apart shows.
-            nn.BatchNorm1d(width, affine=False, momentum=0.05),
-            nn.Linear(width, 2 * dim),
+            nn.Linear(dim + width, 2 * dim),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(2 * dim, dim),
@@ -108,7 +130,8 @@ class UserTower(nn.Module):
             x = block(x, visible, log_days)
         last = torch.gather(x, 1, _last(mask)[:, None, None].expand(-1, 1, x.shape[-1]))[:, 0]
         means = [recency_mean(item_vectors, days, mask, decay) for decay in MEAN_DECAYS_PER_DAY]
-        head = self.head(torch.cat([last, *means], dim=-1))
+        averages = self.means_norm(torch.cat(means, dim=-1))
+        head = self.head(torch.cat([self.last_norm(last), averages], dim=-1))
         return F.normalize(head + self.general + self.mean_share * means[0], dim=-1)
 
 
@@ -118,7 +141,8 @@ class SummaryEncoder(nn.Module):
     def __init__(self, dim: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
-            nn.BatchNorm1d(3 * dim, affine=False, momentum=0.05),
+            Centring(3 * dim),
+            nn.LayerNorm(3 * dim),
             nn.Linear(3 * dim, 2 * dim),
             nn.GELU(),
             nn.Dropout(dropout),
