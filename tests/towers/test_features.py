@@ -47,12 +47,11 @@ def test_a_text_of_any_length_is_a_few_ngrams(text: str) -> None:
     ngrams = text_ngrams(text)
     assert len(ngrams) <= MAX_NGRAMS
     assert all(0 <= ngram < TEXT_BUCKETS for ngram in ngrams)
-    assert ngrams == text_ngrams(text.upper().lower())
 
 
 def test_words_come_before_their_spelling() -> None:
-    words = "soup bread milk"
-    assert text_ngrams(words)[:3] == [text_ngrams(word)[0] for word in words.split()]
+    words = "Soup, BREAD & milk"
+    assert text_ngrams(words)[:3] == [text_ngrams(word)[0] for word in ("soup", "bread", "milk")]
     assert set(text_ngrams("soups")) & set(text_ngrams("soup")), "near words share trigrams"
     many = " ".join(f"word{number}" for number in range(100))
     assert text_ngrams(many) == [text_ngrams(word)[0] for word in many.split()[:MAX_NGRAMS]]

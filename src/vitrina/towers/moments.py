@@ -63,7 +63,7 @@ class MomentSampler:
         first_moment_us: int,
         users: int = 256,
         positives: int = 8,
-        history_dropout: float = 0.3,
+        history_dropout: float = 0.6,
         subsample_share: float = 0.01,
     ) -> None:
         """Moments are drawn evenly between first_moment_us and the end of the data.
