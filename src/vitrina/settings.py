@@ -154,7 +154,7 @@ def load_settings(file: Path | None = None, env: dict[str, str] | None = None) -
 
 
 def _apply_environment(values: dict[str, Any], env: dict[str, str]) -> None:
-    """Put VITRINA_SECTION__KEY variables over the file's values; JSON where it parses."""
+    """Put VITRINA_SECTION__KEY variables over the file's values; TOML where it parses."""
     for name, text in env.items():
         if not name.startswith(ENV_PREFIX) or "__" not in name:
             continue

@@ -175,7 +175,7 @@ def test_one_category_does_not_fill_the_shelf(
     bundle: Bundle, recommender: Recommender, state: SqliteState
 ) -> None:
     shop_for(state, "item-0003", "item-0019", "item-0035", kind="view")
-    answer = recommender.recommend(Request(key="ada", k=12, shelf="discover"))
+    answer = recommender.recommend(Request(key="ada", k=10, shelf="discover"))
     shelves = [bundle.catalog.item(row).category_path[-1] for row in answer.candidates.rows]
     assert max(map(shelves.count, shelves)) <= 3
 

@@ -45,9 +45,7 @@ def test_the_first_page_has_at_most_three_of_a_group_while_others_last(group: li
     crowded = {code for code, count in counts.items() if count > MOST_PER_PAGE}
     left = set(range(len(group))) - set(page)
     if crowded:
-        assert not [
-            p for p in left if group[p] == -1 or counts.get(group[p], 0) < MOST_PER_PAGE
-        ]
+        assert not [p for p in left if group[p] == -1 or counts.get(group[p], 0) < MOST_PER_PAGE]
 
 
 @given(groups)

@@ -11,7 +11,7 @@ from vitrina.rank.candidates import ANN, POPULAR, REPURCHASE, Candidates
 from vitrina.rank.ranker import DiscoveryModel, Ranker
 
 ITEMS = 40
-RANKER = Ranker({"discovery": {"bias": -8.0, "score": 5.0, "penalty": 0.5}})
+RANKER = Ranker({"discovery": {"bias": -8.0, "score": 5.0, "penalty": 0.02}})
 
 
 @st.composite
@@ -58,20 +58,17 @@ def test_every_source_is_brought_to_log_odds(world: tuple[Candidates, np.ndarray
 
 def test_discovery_trades_a_little_likelihood_for_the_long_tail() -> None:
     popularity = np.array([1000.0, 0.0], np.float32)
-    near = Candidates(
-        np.array([0, 1]), np.array([0.5, 0.49], np.float32), np.full(2, ANN, np.int8)
-    )
+    near = Candidates(np.array([0, 1]), np.array([0.5, 0.49], np.float32), np.full(2, ANN, np.int8))
     for_you = RANKER.rank(near, "for_you", popularity)
     discover = RANKER.rank(near, "discover", popularity)
     assert for_you[0] > for_you[1]
-    assert discover[0] == pytest.approx(for_you[0] - 0.5 * np.log(1001), abs=1e-5)
+    assert discover[1] > discover[0]
+    assert discover[0] == pytest.approx(-8 + 5 * (0.5 - 0.02 * np.log(1001)), abs=1e-5)
     assert discover[1] == for_you[1]
 
 
 def test_a_bundle_without_parameters_still_ranks_by_nearness() -> None:
-    near = Candidates(
-        np.arange(3), np.array([0.1, 0.9, 0.4], np.float32), np.full(3, ANN, np.int8)
-    )
+    near = Candidates(np.arange(3), np.array([0.1, 0.9, 0.4], np.float32), np.full(3, ANN, np.int8))
     scores = Ranker({}).rank(near, "for_you", np.zeros(3, np.float32))
     assert np.argsort(-scores).tolist() == [1, 2, 0]
 

@@ -11,13 +11,16 @@ from vitrina.rank.rules import FilterColumns, Filters, compile_filter
 
 CATEGORIES = ["DAIRY", "DAIRY > MILK", "DAIRY > MILK > GOAT", "FOOD", "FOOD > MILK"]
 BRANDS = ["Acme", "acme foods", "Borealis"]
-PATHS = {name: [CATEGORIES.index(part) for part in parts] for name, parts in {
-    "goat": ["DAIRY", "DAIRY > MILK", "DAIRY > MILK > GOAT"],
-    "milk": ["DAIRY", "DAIRY > MILK"],
-    "dairy": ["DAIRY"],
-    "plant": ["FOOD", "FOOD > MILK"],
-    "none": [],
-}.items()}
+PATHS = {
+    name: [CATEGORIES.index(part) for part in parts]
+    for name, parts in {
+        "goat": ["DAIRY", "DAIRY > MILK", "DAIRY > MILK > GOAT"],
+        "milk": ["DAIRY", "DAIRY > MILK"],
+        "dairy": ["DAIRY"],
+        "plant": ["FOOD", "FOOD > MILK"],
+        "none": [],
+    }.items()
+}
 
 price = st.one_of(st.none(), st.integers(0, 5).map(float))
 item = st.tuples(

@@ -122,9 +122,7 @@ def ingested(folder: Path, shop: TasteShop, train: TrainSettings) -> Settings:
     """Ingest the shop into a real lake in `folder`; the last 14 days are the test."""
     ingest_texts(folder, items=_items_csv(shop.catalog), events=_events_csv(shop))
     return Settings(
-        paths=PathSettings(
-            lake=folder / "lake", bundles=folder / "bundles", runs=folder / "runs"
-        ),
+        paths=PathSettings(lake=folder / "lake", bundles=folder / "bundles", runs=folder / "runs"),
         train=train,
         evaluate=EvaluateSettings(test_days=14, bootstrap_samples=200),
     )

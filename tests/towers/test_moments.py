@@ -210,9 +210,7 @@ def test_log_q_is_the_chance_that_an_item_is_among_the_candidates() -> None:
         [rng.choice(popular, size=len(past)), rng.integers(5_000, 5_200, size=len(future))]
     )
     events = as_interactions(
-        np.concatenate(
-            [np.repeat(np.arange(shoppers), 60), np.repeat(np.arange(shoppers), 6)]
-        ),
+        np.concatenate([np.repeat(np.arange(shoppers), 60), np.repeat(np.arange(shoppers), 6)]),
         row,
         np.where(rng.random(len(row)) < 0.3, PURCHASE, VIEW),
         np.concatenate([past, future]),

@@ -105,6 +105,19 @@ def test_one_seed_is_one_result_and_another_is_another(tmp_path: Path) -> None:
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+def test_several_threads_add_up_in_one_order(tmp_path: Path) -> None:
+    """At a size at which torch shares the work out among threads."""
+    shop = taste_shop(users=250, items=2000, tastes=10, events=60)
+    settings = TrainSettings(dim=64, max_history=50, steps=3, checkpoint_minutes=60)
+    torch.set_num_threads(2)
+    try:
+        first, _ = trained(tmp_path / "a", shop, settings)
+        second, _ = trained(tmp_path / "b", shop, settings)
+    finally:
+        torch.set_num_threads(1)
+    assert_identical(first, second)
+
+
 def test_how_often_checkpoints_are_written_does_not_matter(tmp_path: Path) -> None:
     shop = taste_shop()
     often, _ = trained(tmp_path / "often", shop)

@@ -82,7 +82,7 @@ def evaluate(
     samples = settings.evaluate.bootstrap_samples
     boots = {
         "all": Bootstrap(len(split.users), samples),
-        "new": Bootstrap(max(int(has_new.sum()), 1), samples),
+        "new": Bootstrap(int(has_new.sum()), samples),
     }
     rows = []
     say("baselines", 0.0)

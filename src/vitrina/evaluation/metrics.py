@@ -97,16 +97,19 @@ def intra_list_diversity(ranked: Rows, vectors: NDArray[np.float32], k: int) -> 
 class Bootstrap:
     """95 % percentile intervals of means over shoppers (Efron and Tibshirani, 1993, ch. 13).
 
-    All metrics and methods share the resamples, so differences of methods are paired.
+    All metrics and methods share the resamples, so differences of methods are paired. Where there
+    is no shopper, every figure is 0.
     """
 
     def __init__(self, shoppers: int, samples: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        share = np.full(shoppers, 1.0 / shoppers)
-        self._weights = rng.multinomial(shoppers, share, size=samples) / shoppers
+        drawn = max(shoppers, 1)
+        self._weights = rng.multinomial(drawn, np.full(drawn, 1.0 / drawn), size=samples) / drawn
 
     def interval(self, values: PerShopper) -> dict[str, float]:
         """mean, low and high of a metric's values [shoppers]."""
+        if not len(values):
+            return {"mean": 0.0, "low": 0.0, "high": 0.0}
         means = self._weights @ values
         low, high = np.percentile(means, [2.5, 97.5])
         return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

@@ -94,8 +94,8 @@ class MomentSampler:
         if self._moments[0] >= self._moments[1]:
             raise TrainingError(
                 f"The events span too little time to learn from: training wants moments with "
-                f"events on both sides, and the data ends {LAST_MOMENT_DAYS} days or less after "
-                f"its first third. Ingest a longer period."
+                f"enough events on both sides, and the data ends {LAST_MOMENT_DAYS} days or less "
+                f"after the first of them. Ingest a longer period."
             )
 
     def sample(self, rng: np.random.Generator) -> Batch:

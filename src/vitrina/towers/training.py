@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -73,10 +74,13 @@ class TwoTowers(nn.Module):
         )
         items = self.item(torch.from_numpy(rows), torch.from_numpy(batch.popularity[rows]))
         histories, candidates = np.split(place, [batch.histories.rows.size])
-        history = items[torch.from_numpy(histories)].unflatten(0, batch.histories.rows.shape)
+        # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
+        history = F.embedding(torch.from_numpy(histories), items)
         return sampled_softmax(
-            user=self.user(history, *tower_inputs(batch.histories)),
-            candidates=items[torch.from_numpy(candidates)],
+            user=self.user(
+                history.unflatten(0, batch.histories.rows.shape), *tower_inputs(batch.histories)
+            ),
+            candidates=F.embedding(torch.from_numpy(candidates), items),
             log_q=torch.from_numpy(batch.log_q),
             positives=torch.from_numpy(batch.positives),
             excluded=torch.from_numpy(batch.excluded),
