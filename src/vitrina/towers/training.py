@@ -74,12 +74,11 @@ class TwoTowers(nn.Module):
         )
         items = self.item(torch.from_numpy(rows), torch.from_numpy(batch.popularity[rows]))
         histories, candidates = np.split(place, [batch.histories.rows.size])
+        histories = histories.reshape(batch.histories.rows.shape)
         # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
         history = F.embedding(torch.from_numpy(histories), items)
         return sampled_softmax(
-            user=self.user(
-                history.unflatten(0, batch.histories.rows.shape), *tower_inputs(batch.histories)
-            ),
+            user=self.user(history, *tower_inputs(batch.histories)),
             candidates=F.embedding(torch.from_numpy(candidates), items),
             log_q=torch.from_numpy(batch.log_q),
             positives=torch.from_numpy(batch.positives),

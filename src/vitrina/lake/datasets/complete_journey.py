@@ -223,7 +223,10 @@ _ITEMS: Final = """
         SELECT product_id, median(sales_value / quantity) AS price FROM purchases
         WHERE transaction_timestamp < $1 GROUP BY product_id
     ), sized AS (
-        SELECT *, replace(replace(lower(trim(package_size)), ' l', ' L'), ' Lb', ' lb') AS size
+        SELECT *, replace(
+            replace(lower(regexp_replace(trim(package_size), ' +', ' ', 'g')), ' l', ' L'),
+            ' Lb', ' lb'
+        ) AS size
         FROM goods
     )
     SELECT
