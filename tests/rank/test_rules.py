@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrina.rank.rules import FilterColumns, Filters, compile_filter
+from vitrina.bundle.catalog import CatalogColumns
+from vitrina.rank.rules import Filters, compile_filter
 
 CATEGORIES = ["DAIRY", "DAIRY > MILK", "DAIRY > MILK > GOAT", "FOOD", "FOOD > MILK"]
 BRANDS = ["Acme", "acme foods", "Borealis"]
@@ -38,8 +39,8 @@ filters = st.builds(
 )
 
 
-def columns(items: list[Item]) -> FilterColumns:
-    return FilterColumns(
+def columns(items: list[Item]) -> CatalogColumns:
+    return CatalogColumns(
         price=np.array([np.nan if p is None else p for p, *_ in items], np.float32),
         available=np.array([available for _, available, _, _ in items], np.bool_),
         category=np.array([(PATHS[path] + [-1] * 3)[:3] for *_, path, _ in items], np.int32),

@@ -65,15 +65,7 @@ class Retriever:
     def __init__(self, bundle: Bundle, count: int) -> None:
         self._bundle = bundle
         self._count = count
-        catalog = bundle.catalog
-        self._columns = FilterColumns(
-            price=catalog.price,
-            available=catalog.available,
-            category=catalog.category,
-            brand=catalog.brand,
-            categories=catalog.categories,
-            brands=catalog.brands,
-        )
+        self._columns: FilterColumns = bundle.catalog
         self._no_filter = Filters()
         self._available = compile_filter(self._no_filter, self._columns)
         self._repurchase = RepurchaseModel.from_json(bundle.ranking.get("repurchase", {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +27,32 @@ class Filters:
     available_only: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class FilterColumns:
-    """The catalog as filters see it.
+class FilterColumns(Protocol):
+    """The catalog as filters see it (`bundle.catalog.CatalogColumns` and `Catalog` fit)."""
 
-    price float32 [n] (NaN unknown); available bool [n]; category int32 [n, levels] and brand
-    int32 [n]: codes into `categories` (full paths, all levels in one code space) and `brands`,
-    -1 for none.
-    """
+    @property
+    def price(self) -> NDArray[np.float32]:
+        """[n], NaN where unknown."""
 
-    price: NDArray[np.float32]
-    available: NDArray[np.bool_]
-    category: NDArray[np.int32]
-    brand: NDArray[np.int32]
-    categories: Sequence[str]
-    brands: Sequence[str]
+    @property
+    def available(self) -> NDArray[np.bool_]:
+        """[n]."""
+
+    @property
+    def category(self) -> NDArray[np.int32]:
+        """[n, levels]: codes into `categories`, -1 for none."""
+
+    @property
+    def brand(self) -> NDArray[np.int32]:
+        """[n]: codes into `brands`, -1 for none."""
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Full category paths of all levels, in one code space."""
+
+    @property
+    def brands(self) -> Sequence[str]:
+        """Brand names."""
 
 
 def compile_filter(filters: Filters, columns: FilterColumns) -> NDArray[np.bool_] | None:

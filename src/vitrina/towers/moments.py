@@ -69,10 +69,11 @@ class MomentSampler:
         """Moments are drawn evenly between first_moment_us and the end of the data.
 
         users, positives: size of a batch. history_dropout: each history hides a share of its
-        events drawn between 0 and twice this, so that no single event is leant on. subsample_share: positives of items with a
-        larger share of the events than this are thinned to √(share / theirs) (Mikolov et al.,
-        NeurIPS 2013, section 2.3). Raises TrainingError when no moment has two shoppers with
-        something before and something new after it.
+        events drawn between 0 and twice this, so that no single event is leant on.
+        subsample_share: positives of items with a larger share of the events than this are
+        thinned to √(share / theirs) (Mikolov et al., NeurIPS 2013, section 2.3). Raises
+        TrainingError when no moment has two shoppers with something before and something new
+        after it.
         """
         self._events = interactions
         self._items = items
