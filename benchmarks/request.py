@@ -3,9 +3,9 @@
     python benchmarks/request.py [--bundle PATH | --config FILE] [--requests N] [--json FILE]
 
 Without --bundle it takes the bundle that is promoted in the registry of the settings file.
-Shoppers are made up (as many events as the bundle's `max_history`, drawn by popularity, half of them
-purchases) and kept in a SQLite file of their own, so that the figures depend on the bundle alone.
-Every stage is timed by the recommender itself, on one thread, one request after the other.
+Shoppers are made up (as many events as the bundle's `max_history`, drawn by popularity, half of
+them purchases) and kept in a SQLite file of their own, so that the figures depend on the bundle
+alone. Every stage is timed by the recommender itself, on one thread, one request after the other.
 """
 
 from __future__ import annotations
