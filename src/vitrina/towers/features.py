@@ -30,6 +30,8 @@ UNKNOWN: Final = 0
 
 POPULARITY_WINDOWS_DAYS: Final = (7, 28, 91, 364)
 NEWCOMER_WINDOWS_DAYS: Final = (28, 364)
+FOUR_WEEKS: Final = POPULARITY_WINDOWS_DAYS.index(28)
+"""Column of the popularity features that stands for what is popular now."""
 POPULARITY_FEATURES: Final = len(POPULARITY_WINDOWS_DAYS) + len(NEWCOMER_WINDOWS_DAYS)
 
 _WORD = re.compile(r"[^\W_]+")

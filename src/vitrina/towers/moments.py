@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vitrina.encoding import SECONDS_PER_DAY, EncodedBatch, age_days
 from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
-from vitrina.towers.features import PopularityFeatures, first_of_pair
+from vitrina.towers.features import FOUR_WEEKS, PopularityFeatures, first_of_pair
 
 US_PER_DAY: Final = int(SECONDS_PER_DAY * 1e6)
 HORIZON_DAYS: Final = 14
@@ -27,6 +27,9 @@ MIN_EVENTS: Final = 2
 SAMPLED_NEGATIVES: Final = 2048
 NEGATIVE_POWER: Final = 0.75
 """Sampled negatives follow popularity to this power: popular items are sub-sampled."""
+
+UNSEEN_SHARE: Final = 0.3
+"""What an item without events counts for among them, in 1 / 100,000 of the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,8 @@ class MomentSampler:
         positives = self._events.row[pool[np.clip(drawn - 1, 0, len(pool) - 1)]].astype(np.int64)
 
         popularity = self._popularity.at(moment)
-        negative_share = (np.expm1(popularity[:, 1].astype(np.float64)) + 0.3) ** NEGATIVE_POWER
+        current = np.expm1(popularity[:, FOUR_WEEKS].astype(np.float64))
+        negative_share = (current + UNSEEN_SHARE) ** NEGATIVE_POWER
         negative_share /= negative_share.sum()
         negatives = np.searchsorted(
             np.cumsum(negative_share), rng.random(SAMPLED_NEGATIVES), side="right"
