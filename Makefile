@@ -31,7 +31,7 @@ bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make 
 serve: .venv/.installed ## Serve the demo's bundle and its page again
 	$(BIN)/vitrina serve --config $(DEMO)/vitrina.toml
 
-clean: ## Remove .venv, caches and builds; data/ stays
+clean: ## Remove .venv, caches and builds; the demo's folder stays
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.files import replace_file
@@ -84,6 +85,12 @@ def evaluate(
         "all": Bootstrap(len(split.users), samples),
         "new": Bootstrap(int(has_new.sum()), samples),
     }
+    counts = popularity(
+        split.data.interactions,
+        len(bundle.item_ids),
+        split.data.split.cut_us,
+        POPULARITY_HALF_LIFE_DAYS,
+    ).astype(np.float64)
     rows = []
     say("baselines", 0.0)
     for done, lists in enumerate(all_methods(split, bundle), start=1):
@@ -91,7 +98,7 @@ def evaluate(
             "all": metrics.accuracy(lists.everything, split.targets),
             "new": metrics.accuracy(lists.unmet[has_new], split.new[has_new]),
         }
-        rows.append(_row(lists, per_shopper[lists.method], boots, bundle, split))
+        rows.append(_row(lists, per_shopper[lists.method], boots, bundle, counts))
         say(lists.method, done / METHODS)
     evaluation = Evaluation(
         bundle=bundle.manifest.version,
@@ -128,16 +135,13 @@ def _row(
     per_shopper: dict[str, dict[str, PerShopper]],
     boots: dict[str, Bootstrap],
     bundle: Bundle,
-    split: GlobalTimeSplit,
+    counts: NDArray[np.float64],
 ) -> dict[str, Any]:
-    """One method's line: accuracy with intervals, and what its discovery lists look like."""
+    """One method's line: accuracy with intervals, and what its discovery lists look like.
+
+    counts float64 [items]: popularity as of the cut.
+    """
     shown = lists.unmet
-    counts = popularity(
-        split.data.interactions,
-        len(bundle.item_ids),
-        split.data.split.cut_us,
-        POPULARITY_HALF_LIFE_DAYS,
-    ).astype(np.float64)
     return {
         "method": lists.method,
         **{name: boots[name].intervals(values) for name, values in per_shopper.items()},

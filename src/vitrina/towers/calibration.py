@@ -6,6 +6,8 @@ learn from what happened in those weeks, so neither sees the test period.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,19 +97,15 @@ def fit_discovery(
     return DiscoveryModel(bias, score) if score > 0 else DiscoveryModel()
 
 
+@dataclass(frozen=True, slots=True)
 class _Pairs:
     """Distinct (user, item) pairs with how often and how lately: columns of one length."""
 
-    def __init__(
-        self,
-        user: NDArray[np.int64],
-        row: NDArray[np.int64],
-        counts: NDArray[np.int64],
-        last_us: NDArray[np.int64],
-        recent: NDArray[np.float32],
-    ) -> None:
-        self.user, self.row, self.counts = user, row, counts
-        self.last_us, self.recent = last_us, recent
+    user: NDArray[np.int64]
+    row: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    last_us: NDArray[np.int64]
+    recent: NDArray[np.float32]
 
 
 def _purchase_pairs(interactions: Interactions, items: int, purchase: int) -> _Pairs:

@@ -23,7 +23,7 @@ RUNNING_SHARE = 0.05
 """What a batch contributes to a running mean."""
 
 SHRINKAGE = 0.2
-"""Weight of the mean shopper in a served vector. Chosen on cuts before the one reported."""
+"""Weight of the mean shopper in a served vector. Chosen on the reported cut and two before it."""
 
 
 class Attention(nn.Module):
