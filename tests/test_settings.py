@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from vitrina.errors import SettingsError
 from vitrina.settings import Settings, load_settings
+from vitrina.settings_sources import ColumnMap, Source
 
 
 def written(folder: Path, text: str) -> Path:
@@ -35,7 +36,16 @@ def test_a_variable_goes_over_the_file_and_the_file_over_the_default(tmp_path: P
         ("VITRINA_SERVE__HOST", "10.0.0.7", "serve", "host", "10.0.0.7"),
         ("VITRINA_SERVE__HOST", "::1", "serve", "host", "::1"),
         ("VITRINA_TRAIN__ENCODER", "mlp", "train", "encoder", "mlp"),
-        ("VITRINA_LAKE__EVENTS", '["s3://shop/a", "/b"]', "lake", "events", ["s3://shop/a", "/b"]),
+        (
+            "VITRINA_LAKE__EVENTS",
+            '["s3://shop/a", {files = "/b", columns = {item_id = "sku"}}]',
+            "lake",
+            "events",
+            [
+                Source(files=["s3://shop/a"]),
+                Source(files=["/b"], columns={"item_id": ColumnMap(column="sku")}),
+            ],
+        ),
         ("VITRINA_EVENTS__WEIGHTS", "{view = 1, sale = 2}", "events", "weights", None),
         ("VITRINA_EVALUATE__CUT", "2024-05-01", "evaluate", "cut", datetime(2024, 5, 1)),
         (
@@ -65,11 +75,57 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
     assert settings.paths.lake == tmp_path / "my/lake"
     assert settings.paths.runs == Path("/elsewhere/runs")
     assert settings.paths.bundles == tmp_path / "data/bundles"
-    assert settings.lake.items == [
-        str(tmp_path / "items.csv"),
-        "/abs/items.csv",
-        "s3://shop/items.parquet",
+    assert [source.files for source in settings.lake.items] == [
+        [str(tmp_path / "items.csv")],
+        ["/abs/items.csv"],
+        ["s3://shop/items.parquet"],
     ]
+
+
+def test_a_source_says_what_its_columns_are(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+[[lake.events]]
+files = ["clicks.dat", "s3://shop/clicks"]
+header = ["session", "at", "item"]
+event_types = { pageview = "view" }
+
+[lake.events.columns]
+session_id = "session"
+item_id = "item"
+timestamp = { column = "at", unit = "ms", zone = "Europe/Berlin" }
+event_type = { value = "view" }
+""",
+    )
+    (source,) = load_settings(file, {}).lake.events
+    assert source.files == [str(tmp_path / "clicks.dat"), "s3://shop/clicks"]
+    assert source.columns["session_id"].theirs == ("session",)
+    assert source.columns["timestamp"].zone == "Europe/Berlin"
+    assert source.columns["event_type"].value == "view"
+
+
+SOURCE = "[[lake.events]]\nfiles = 'a.csv'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("columns = { price = 'p' }", "a.csv: columns.price: events have no such column"),
+        ("columns = { item_id = { zone = 'Europe/Berlin', column = 'i' } }", "for moments"),
+        ("columns = { value = { unit = 'ms', column = 'i' } }", "a factor above 0"),
+        ("columns = { timestamp = { unit = 'd', column = 'i' } }", "the unit of a moment"),
+        ("columns = { timestamp = { zone = 'Berlin', column = 'i' } }", "no time zone 'Berlin'"),
+        ("columns = { timestamp = { unit = 's' } }", "one of the two"),
+        ("columns = { timestamp = { colum = 's' } }", "events.0.columns.timestamp.colum"),
+        ("columns = { value = ['a', 'b'] }", "comes from one column"),
+        ("header = ['a', 'a']", "'a' is there twice"),
+        ("heading = ['a']", "events.0.heading"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load_settings(written(tmp_path, SOURCE + text), {})
 
 
 def test_without_a_file_the_folder_of_work_is_home(

@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from vitrina.errors import SettingsError
 from vitrina.schema import DEFAULT_EVENT_WEIGHTS
+from vitrina.settings_sources import Source, checked_sources
 
 SETTINGS_FILE = "vitrina.toml"
 ENV_PREFIX = "VITRINA_"
@@ -42,11 +43,14 @@ class PathSettings(Section):
 class LakeSettings(Section):
     """What is read and how it is cleaned."""
 
-    items: list[str] = Field(
-        default_factory=list, description="Catalog files, folders or globs (CSV, JSONL, Parquet)."
+    items: list[Source] = Field(
+        default_factory=list,
+        description="The catalog: addresses of files, folders or globs, or [[lake.items]] tables "
+        "that say what their columns are.",
     )
-    events: list[str] = Field(
-        default_factory=list, description="Event files, folders or globs (CSV, JSONL, Parquet)."
+    events: list[Source] = Field(
+        default_factory=list,
+        description="The events: addresses of files, folders or globs, or [[lake.events]] tables.",
     )
     session_gap_minutes: int = Field(
         30, ge=1, description="A pause longer than this starts a new session."
@@ -54,6 +58,11 @@ class LakeSettings(Section):
     max_text_chars: int = Field(
         20_000, ge=100, description="Titles and descriptions are cut to this many characters."
     )
+
+    @field_validator("items", "events")
+    @classmethod
+    def _maps_fit(cls, sources: list[Source], info: ValidationInfo) -> list[Source]:
+        return checked_sources(str(info.field_name), sources)
 
 
 class EventSettings(Section):
@@ -146,6 +155,8 @@ def load_settings(file: Path | None = None, env: dict[str, str] | None = None) -
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "value_error":  # a sentence of ours, complete
+            raise SettingsError(f"{path}: '{key}': {problem['ctx']['error']}.") from error
         raise SettingsError(
             f"{path}: '{key}' {problem['msg'][0].lower()}{problem['msg'][1:]} "
             f"(found {problem.get('input')!r}). 'vitrina init --print' shows every key."
@@ -178,7 +189,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         name: folder / getattr(settings.paths, name) for name in type(settings.paths).model_fields
     }
     lake = {
-        name: [_anchored_address(address, folder) for address in getattr(settings.lake, name)]
+        name: [_anchored_source(source, folder) for source in getattr(settings.lake, name)]
         for name in ("items", "events")
     }
     return settings.model_copy(
@@ -187,6 +198,11 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "lake": settings.lake.model_copy(update=lake),
         }
     )
+
+
+def _anchored_source(source: Source, folder: Path) -> Source:
+    files = [_anchored_address(address, folder) for address in source.files]
+    return source.model_copy(update={"files": files})
 
 
 def _anchored_address(address: str, folder: Path) -> str:

@@ -6,14 +6,25 @@ python -m vitrina.cli.reference docs/reference
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from vitrina.cli.settings_file import sections, toml_value
-from vitrina.settings import Section
+from vitrina.settings_sources import Addend, ColumnMap, Source
 
 SETTINGS_PAGE: Final = "settings.md"
 COMMANDS_PAGE: Final = "cli.md"
+SOURCE_TABLES: Final[Mapping[str, type[BaseModel]]] = {
+    "[[lake.items]] and [[lake.events]]": Source,
+    "Columns of a source": ColumnMap,
+    "Addends of a moment": Addend,
+}
+"""What is written inside `lake.items` and `lake.events`."""
+WRITTEN_AS: Final = {"Source": "text or table", "ColumnMap": "text, list or table"}
+"""Tables that have a short form."""
 MADE_BY: Final = "<!-- Made from the code: `python -m vitrina.cli.reference docs/reference` -->"
 
 
@@ -32,6 +43,10 @@ def settings_page() -> str:
     for name, section in sections().items():
         parts.append(f"## [{name}]\n\n{(section.__doc__ or '').strip()}\n")
         parts.append(_keys(section))
+        if name == "lake":
+            for title, table in SOURCE_TABLES.items():
+                parts.append(f"### {title}\n\n{(table.__doc__ or '').strip()}\n")
+                parts.append(_keys(table))
     return "\n".join(parts)
 
 
@@ -63,14 +78,15 @@ def write_pages(folder: Path) -> None:
     (folder / COMMANDS_PAGE).write_text(commands_page(), encoding="utf-8")
 
 
-def _keys(section: type[Section]) -> str:
+def _keys(section: type[BaseModel]) -> str:
     schema = section.model_json_schema()["properties"]
     rows = ["| key | default | values | what it is |", "|---|---|---|---|"]
     for key, field in section.model_fields.items():
-        default = field.get_default(call_default_factory=True)
+        required = field.is_required()
+        default = None if required else field.get_default(call_default_factory=True)
         cells = (
             f"`{key}`",
-            _default(default),
+            "required" if required else _default(default),
             _values(schema[key]),
             field.description or "",
         )
@@ -81,6 +97,8 @@ def _keys(section: type[Section]) -> str:
 def _default(value: Any) -> str:
     if value is None:
         return "not set"
+    if value == {}:
+        return "none"
     if isinstance(value, dict):
         return ", ".join(f"`{key} = {toml_value(held)}`" for key, held in value.items())
     return f"`{toml_value(value)}`"
@@ -88,6 +106,8 @@ def _default(value: Any) -> str:
 
 def _values(schema: dict[str, Any]) -> str:
     """What a key may hold, from its JSON schema."""
+    if "$ref" in schema:
+        return WRITTEN_AS.get(schema["$ref"].rpartition("/")[2], "table")
     if "enum" in schema:
         return " or ".join(f"`{toml_value(value)}`" for value in schema["enum"])
     if "anyOf" in schema:

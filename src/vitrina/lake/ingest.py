@@ -72,7 +72,7 @@ def ingest(
             raw_events = read_table(
                 engine,
                 "events",
-                settings.lake.events,
+                [address for source in settings.lake.events for address in source.files],
                 columns=list(EVENT_COLUMNS),
                 required=REQUIRED_OF_EVENTS,
             )
@@ -117,7 +117,7 @@ def _check_items(engine: DuckDBEngine, settings: Settings) -> CheckedTable:
     raw = read_table(
         engine,
         "items",
-        settings.lake.items,
+        [address for source in settings.lake.items for address in source.files],
         columns=list(ITEM_COLUMNS),
         required=REQUIRED_OF_ITEMS,
     )
