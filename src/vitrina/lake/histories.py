@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import narwhals as nw
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from vitrina.lake.engine import DuckDBEngine
+from vitrina.lake.shoppers import shopper_key
 from vitrina.lake.tables import table_path
-from vitrina.schema import anonymous_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +29,10 @@ class HistoryColumns:
 
 def load_history_columns(lake: Path) -> HistoryColumns:
     """All events of the lake. Raises DataError when nothing was ingested yet."""
-    anonymous = nw.concat_str([nw.lit(anonymous_key("")), nw.col("session_id")])
     with DuckDBEngine() as engine:
         events = engine.scan_parquet(table_path(lake, "events"))
         table = engine.collect(
-            events.select(
-                "item_id", "event_type", "timestamp", key=nw.coalesce("user_id", anonymous)
-            )
+            events.select("item_id", "event_type", "timestamp", key=shopper_key())
         )
     return HistoryColumns(
         keys=_texts(table["key"]),

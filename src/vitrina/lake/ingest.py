@@ -21,6 +21,8 @@ from vitrina.lake.clean import (
     unique_items,
 )
 from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.quality.activity import activity
+from vitrina.lake.quality.bots import find_bots
 from vitrina.lake.quarantine import (
     CheckedTable,
     check_files,
@@ -36,7 +38,7 @@ from vitrina.lake.tables import REPORT, new_tables, write_json
 from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
 from vitrina.settings import Settings
 
-STAGES: Final = ("items", "read events", "check events", "sessions", "report")
+STAGES: Final = ("items", "read events", "check events", "sessions", "bots", "report")
 """The stages of an ingest, in order: what `progress` is told."""
 
 REQUIRED_OF_ITEMS: Final = (("item_id",),)
@@ -90,6 +92,9 @@ def ingest(
             events = events.with_columns(nw.col("timestamp").cast(nw.Datetime("us", "UTC")))
             engine.write_parquet(events.sort("timestamp", "event_id"), folder / "events.parquet")
             events = engine.scan_parquet(folder / "events.parquet")
+        with stage("bots"):
+            bots = find_bots(engine, events, activity(engine, events))
+            engine.write_parquet(bots.sort("key", "reason"), folder / "bots.parquet")
         with stage("report"):
             tables = (checked_items, checked_events)
             bad = engine.persist(nw.concat([quarantine(engine, table) for table in tables]))

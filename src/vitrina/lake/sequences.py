@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrina.lake.engine import DuckDBEngine
+from vitrina.lake.quality.bots import without_bots
+from vitrina.lake.shoppers import shopper_key
 from vitrina.lake.split import to_datetime
 from vitrina.lake.tables import table_path
-from vitrina.schema import anonymous_key
 
 US_PER_DAY = 86_400_000_000
 
@@ -49,10 +50,10 @@ def load_interactions(
     """The lake's events strictly before `before_us` (None: all).
 
     Item rows and type codes are positions in `item_ids` and `event_types`; events of other items
-    and types are left out, and so are shoppers without any other. Raises DataError when nothing
-    was ingested yet.
+    and types are left out, and so are shoppers without any other. So are bots, if they were known
+    for what they are before `before_us`. Raises DataError when nothing was ingested yet.
     """
-    anonymous = nw.concat_str([nw.lit(anonymous_key("")), nw.col("session_id")])
+    before = None if before_us is None else to_datetime(before_us)
     with DuckDBEngine() as engine:
         items = engine.from_columns(
             {"item_id": list(item_ids), "row": np.arange(len(item_ids), dtype=np.int32)}
@@ -64,10 +65,11 @@ def load_interactions(
             }
         )
         events = engine.scan_parquet(table_path(lake, "events"))
-        if before_us is not None:
-            events = events.filter(nw.col("timestamp") < nw.lit(to_datetime(before_us)))
+        if before is not None:
+            events = events.filter(nw.col("timestamp") < nw.lit(before))
+        bots = engine.scan_parquet(table_path(lake, "bots"))
         events = (
-            events.with_columns(key=nw.coalesce("user_id", anonymous))
+            without_bots(events.with_columns(key=shopper_key()), bots, before=before)
             .join(items, on="item_id", how="inner")
             .join(types, on="event_type", how="inner")
             .select("key", "timestamp", "row", "code", "session_id")

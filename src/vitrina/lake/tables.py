@@ -1,7 +1,8 @@
 """Where the lake's tables lie, and how a new set takes the place of the last.
 
     <lake>/current.json                  {"tables": "tables-20261121T101500123456"}
-    <lake>/tables-20261121T101500123456/ items.parquet events.parquet quarantine.parquet ingest.json
+    <lake>/tables-20261121T101500123456/ items.parquet events.parquet quarantine.parquet
+                                         bots.parquet ingest.json
 
 The tables of one run belong together, so they are written into one new folder, and the pointer
 is replaced when all of them are complete. Whatever stops a run before that, the pointer still
@@ -22,7 +23,7 @@ from typing import Any, Final, Literal
 
 from vitrina.errors import DataError
 
-TableName = Literal["items", "events", "quarantine"]
+TableName = Literal["items", "events", "quarantine", "bots"]
 
 POINTER: Final = "current.json"
 REPORT: Final = "ingest.json"
