@@ -11,7 +11,7 @@ import pytest
 from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, NOW, ingest_texts, rows, shop_settings, write
 from vitrina.errors import DataError
 from vitrina.lake.ingest import ingest
-from vitrina.lake.text_rows import RAW_CHARS
+from vitrina.lake.readers.raw import RAW_CHARS
 
 UNUSABLE_EVENTS = [
     (",soup,view,2024-05-03,", "user_id", "session_id too"),

@@ -21,7 +21,7 @@ import narwhals as nw
 
 from vitrina.lake import values
 from vitrina.lake.engine import DuckDBEngine, Frame
-from vitrina.lake.text_rows import FILE, RAW_CHARS, ROW
+from vitrina.lake.readers.raw import FILE, LIST_SEPARATOR, RAW_CHARS, ROW
 from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
 
 COLUMN: Final = "_column"
@@ -62,7 +62,7 @@ def check_items(engine: DuckDBEngine, raw: Frame, *, max_text_chars: int) -> Fra
     frame = incoming.add_moment(frame, "created_at")
     price = incoming.read("price", values.number)
     frame = frame.with_columns(
-        category_path=nw.col("category_path").str.replace_all(r"\s*>\s*", " > "),
+        category_path=nw.col("category_path").str.replace_all(rf"\s*[>{LIST_SEPARATOR}]\s*", " > "),
         price=nw.when(price >= 0).then(price),
         available=incoming.read("available", values.boolean),
         attributes=nw.when(nw.col("_is_object")).then(nw.col("attributes")),

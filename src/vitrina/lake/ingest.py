@@ -31,7 +31,8 @@ from vitrina.lake.quarantine import (
     quarantine,
     table_report,
 )
-from vitrina.lake.readers import read_table
+from vitrina.lake.readers.raw import Wanted
+from vitrina.lake.readers.read import read_table
 from vitrina.lake.report import IngestReport, TableReport
 from vitrina.lake.sessions import sessionise
 from vitrina.lake.tables import REPORT, new_tables, write_json
@@ -74,9 +75,10 @@ def ingest(
             raw_events = read_table(
                 engine,
                 "events",
-                [address for source in settings.lake.events for address in source.files],
-                columns=list(EVENT_COLUMNS),
-                required=REQUIRED_OF_EVENTS,
+                [
+                    Wanted(source, list(EVENT_COLUMNS), REQUIRED_OF_EVENTS)
+                    for source in settings.lake.events
+                ],
             )
         with stage("check events"):
             check = partial(
@@ -122,9 +124,7 @@ def _check_items(engine: DuckDBEngine, settings: Settings) -> CheckedTable:
     raw = read_table(
         engine,
         "items",
-        [address for source in settings.lake.items for address in source.files],
-        columns=list(ITEM_COLUMNS),
-        required=REQUIRED_OF_ITEMS,
+        [Wanted(source, list(ITEM_COLUMNS), REQUIRED_OF_ITEMS) for source in settings.lake.items],
     )
     check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars)
     return check_files(engine, "items", raw, check, ITEM_REPAIRS)

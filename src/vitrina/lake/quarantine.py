@@ -17,9 +17,8 @@ import narwhals as nw
 from vitrina.errors import DataError
 from vitrina.lake.clean import COLUMN, RAW, REASON, REPAIRED
 from vitrina.lake.engine import DuckDBEngine, Frame, first_line
-from vitrina.lake.readers import RawTable, UnusableFile
+from vitrina.lake.readers.raw import FILE, REJECTED_COLUMNS, ROW, RawTable, UnusableFile
 from vitrina.lake.report import TableReport
-from vitrina.lake.text_rows import FILE, REJECTED_COLUMNS, ROW
 
 EXAMPLES: Final = 5
 
@@ -60,8 +59,8 @@ def check_files(
         try:
             checked.append(engine.persist(check(frame)))
         except (duckdb.InvalidInputException, duckdb.IOException) as error:
-            reason = f"{raw.files[number]} is damaged: {first_line(error)}"
-            unusable.append(UnusableFile(raw.files[number], reason))
+            address = raw.files[number].address
+            unusable.append(UnusableFile(address, f"{address} is damaged: {first_line(error)}"))
     if not checked:
         raise DataError(unusable[-1].reason)
     return CheckedTable(name, raw, nw.concat(checked), repairs, unusable)
@@ -93,7 +92,7 @@ def quarantine(engine: DuckDBEngine, checked: CheckedTable) -> Frame:
                 nw.lit(True).alias("row_kept"),
             )
         )
-    names = [str(path) for path in checked.raw.files]
+    names = [file.address for file in checked.raw.files]
     files = engine.from_columns({FILE: list(range(len(names))), "file": names})
     joined = nw.concat(parts).join(files, on=FILE, how="inner")
     return joined.select(
@@ -124,9 +123,7 @@ def table_report(
         quarantined=reasons[False],
         repaired=reasons[True],
         ignored_columns=checked.raw.ignored,
-        unusable_files=[
-            {"file": str(file.path), "reason": file.reason} for file in checked.unusable
-        ],
+        unusable_files=[{"file": file.address, "reason": file.reason} for file in checked.unusable],
     )
     report.check(checked.name)
     return report

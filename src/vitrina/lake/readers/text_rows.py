@@ -14,14 +14,7 @@ from typing import Final
 import duckdb
 
 from vitrina.lake.engine import DuckDBEngine, Frame, literal
-
-FILE: Final = "_file"
-ROW: Final = "_row"
-"""Each row's place: int64 position of its file in `RawTable.files`, int64 row number."""
-
-REJECTED_COLUMNS: Final = (FILE, ROW, "column", "reason", "raw")
-RAW_CHARS: Final = 1000
-"""Quarantine keeps this many characters of a row."""
+from vitrina.lake.readers.raw import FILE, RAW_CHARS, ROW
 
 MAX_ROW_BYTES: Final = 64 * 2**20
 

@@ -23,7 +23,17 @@ import narwhals as nw
 
 from vitrina.errors import DataError
 from vitrina.lake.engine import DuckDBEngine, Frame, first_line
-from vitrina.lake.text_rows import FILE, RAW_CHARS, ROW, load_rows, rejected_rows
+from vitrina.lake.readers.raw import (
+    FILE,
+    LIST_SEPARATOR,
+    RAW_CHARS,
+    ROW,
+    InputFile,
+    RawTable,
+    UnusableFile,
+    Wanted,
+)
+from vitrina.lake.readers.text_rows import load_rows, rejected_rows
 
 SNIFFED_BYTES: Final = 2**20
 
@@ -42,91 +52,37 @@ FORMATS: Final[Mapping[str, Format]] = {
 NOT_JSON: Final = "not a JSON object on one line"
 
 
-@dataclass(frozen=True, slots=True)
-class UnusableFile:
-    """A file of which no row could be read, and why (a sentence that names it)."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RawTable:
-    """What was read of one table.
-
-    files: the files read, sorted by path; `_file` counts in this list.
-    frames: each usable file's place in `files` and its rows: `_file`, `_row` and those of the
-        table's columns that the file has.
-    rejected: rows that could not be read, with REJECTED_COLUMNS.
-    ignored: columns of the files that the table does not know.
-    """
-
-    files: list[Path]
-    frames: dict[int, Frame]
-    rejected: Frame
-    unusable: list[UnusableFile]
-    ignored: list[str]
-
-
 @dataclass(slots=True)
 class _Reading:
-    """One reading in progress: what the three formats add to."""
+    """One reading in progress: what the formats add to."""
 
     engine: DuckDBEngine
-    columns: Sequence[str]
-    required: Sequence[Sequence[str]]
     scratch: Path
     frames: dict[int, Frame] = field(default_factory=dict)
     rejected: list[Frame] = field(default_factory=list)
     ignored: set[str] = field(default_factory=set)
 
-    def match(self, path: Path, found: Sequence[str]) -> dict[str, str]:
-        """Our name of each usable column -> its name in the file.
-
-        Names match without regard to case and surrounding blanks. Raises DataError when a
-        required column is missing or a column is there twice.
-        """
-        ours: dict[str, str] = {}
-        for name in found:
-            key = name.strip().lower()
-            if key not in self.columns:
-                self.ignored.add(name)
-            elif key in ours:
-                raise DataError(f"{path} has the column '{key}' twice. Remove one of them.")
-            else:
-                ours[key] = name
-        for choice in self.required:
-            if not any(name in ours for name in choice):
-                raise DataError(
-                    f"{path} has no column {' or '.join(repr(name) for name in choice)} "
-                    f"(found: {', '.join(found) or 'none'}). Add it, or rename the column that "
-                    "holds it."
-                )
-        return ours
+    def match(self, wanted: Wanted, address: str, found: Sequence[str]) -> dict[str, str]:
+        """`Wanted.match`, remembering what was not wanted."""
+        theirs = wanted.match(address, found)
+        self.ignored.update(set(found) - set(theirs.values()))
+        return theirs
 
 
-def read_table(
-    engine: DuckDBEngine,
-    table: str,
-    addresses: Sequence[str],
-    *,
-    columns: Sequence[str],
-    required: Sequence[Sequence[str]],
-) -> RawTable:
-    """Read all files that `addresses` name, in the order of their paths.
+def read_table(engine: DuckDBEngine, table: str, wanted: Sequence[Wanted]) -> RawTable:
+    """Read all files of all sources, in the order of their addresses.
 
-    columns: the columns wanted. required: of each of these sets, a file must have one.
     Raises DataError when an address matches no file, and when no file is usable.
     """
-    files = find_files(table, addresses)
+    files = find_files(table, wanted)
     unusable: list[UnusableFile] = []
     with tempfile.TemporaryDirectory(prefix="vitrina-read-") as scratch:
-        reading = _Reading(engine, columns, required, Path(scratch))
-        for number, path in enumerate(files):
+        reading = _Reading(engine, Path(scratch))
+        for number, file in enumerate(files):
             try:
-                _read_file(reading, number, path)
+                _read_file(reading, wanted[file.wanted], number, Path(file.address))
             except DataError as error:
-                unusable.append(UnusableFile(path, str(error)))
+                unusable.append(UnusableFile(file.address, str(error)))
     if len(unusable) == len(files):
         raise DataError(unusable[0].reason)
     if not reading.rejected:
@@ -140,24 +96,26 @@ def read_table(
     )
 
 
-def find_files(table: str, addresses: Sequence[str]) -> list[Path]:
+def find_files(table: str, wanted: Sequence[Wanted]) -> list[InputFile]:
     """The files behind files, folders (searched whole) and globs, sorted, each once.
 
     Raises DataError when there are no addresses, or when one matches no readable file.
     """
-    if not addresses:
+    if not wanted:
         raise DataError(f"No {table} to read: set '{table}' in [lake] of vitrina.toml.")
-    found: dict[Path, Path] = {}
-    for address in addresses:
-        matched = [path for path in _expand(address) if path.suffix.lower() in FORMATS]
-        if not matched:
-            raise DataError(
-                f"{address} ({table} in [lake] of vitrina.toml) matches no file ending in "
-                f"{', '.join(FORMATS)}. Check the address; relative ones start at the folder of "
-                "vitrina.toml."
-            )
-        found.update({path.resolve(): path for path in matched})
-    return sorted(found.values())
+    found: dict[Path, InputFile] = {}
+    for number, each in enumerate(wanted):
+        for address in each.source.files:
+            matched = [path for path in _expand(address) if path.suffix.lower() in FORMATS]
+            if not matched:
+                raise DataError(
+                    f"{address} ({table} in [lake] of vitrina.toml) matches no file ending in "
+                    f"{', '.join(FORMATS)}. Check the address; relative ones start at the folder "
+                    "of vitrina.toml."
+                )
+            for path in matched:
+                found.setdefault(path.resolve(), InputFile(str(path), number))
+    return sorted(found.values(), key=lambda file: Path(file.address))
 
 
 def _expand(address: str) -> Iterator[Path]:
@@ -176,7 +134,7 @@ def _expand(address: str) -> Iterator[Path]:
             yield candidate
 
 
-def _read_file(reading: _Reading, number: int, path: Path) -> None:
+def _read_file(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
     try:
         empty = path.stat().st_size == 0
     except OSError as error:
@@ -185,16 +143,16 @@ def _read_file(reading: _Reading, number: int, path: Path) -> None:
         raise DataError(f"{path} is empty. Remove it, or write its rows.")
     read = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
     try:
-        read[FORMATS[path.suffix.lower()]](reading, number, path)
+        read[FORMATS[path.suffix.lower()]](reading, wanted, number, path)
     except (duckdb.Error, OSError) as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def _read_parquet(reading: _Reading, number: int, path: Path) -> None:
+def _read_parquet(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
     raw = reading.engine.scan_parquet(path)
     schema = raw.collect_schema()
-    ours = reading.match(path, list(schema))
-    chosen = [_parquet_value(ours[name], schema[ours[name]], name) for name in ours]
+    theirs = reading.match(wanted, str(path), list(schema))
+    chosen = [_parquet_value(theirs[name], schema[theirs[name]], name) for name in theirs]
     reading.frames[number] = reading.engine.query(
         f"SELECT {number}::BIGINT AS {FILE}, file_row_number + 1 AS {ROW}, "
         f"{', '.join(chosen)} FROM read_parquet(?, file_row_number = true)",
@@ -202,21 +160,22 @@ def _read_parquet(reading: _Reading, number: int, path: Path) -> None:
     )
 
 
-def _parquet_value(theirs: str, dtype: nw.dtypes.DType, ours: str) -> str:
-    """Lists of category levels become one path, other nested values JSON text."""
-    column = _identifier(theirs)
-    if ours == "category_path" and isinstance(dtype, nw.List):
-        column = f"array_to_string({column}, ' > ')"
+def _parquet_value(theirs: str, dtype: nw.dtypes.DType, name: str) -> str:
+    column = identifier(theirs)
+    if isinstance(dtype, nw.List | nw.Array):
+        element = "to_json(element)" if dtype.inner.is_nested() else "element"
+        texts = f"list_transform({column}, lambda element: CAST({element} AS VARCHAR))"
+        column = f"array_to_string({texts}, '{LIST_SEPARATOR}')"
     elif dtype.is_nested():
         column = f"CAST(to_json({column}) AS VARCHAR)"
     elif isinstance(dtype, nw.Unknown | nw.Binary):
         column = f"CAST({column} AS VARCHAR)"
-    return f"{column} AS {_identifier(ours)}"
+    return f"{column} AS {identifier(name)}"
 
 
-def _read_csv(reading: _Reading, number: int, path: Path) -> None:
+def _read_csv(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
     delimiter, header = sniff_csv(path)
-    ours = reading.match(path, header)
+    theirs = reading.match(wanted, str(path), header)
     # Positions, not names: what the header calls a column is no business of SQL.
     names = {name: f"c{position}" for position, name in enumerate(header)}
     rows = load_rows(
@@ -229,12 +188,12 @@ def _read_csv(reading: _Reading, number: int, path: Path) -> None:
         '"',
         header=True,
     )
-    names_of = {names[theirs]: name for name, theirs in ours.items()}
-    found = {code: names_of.get(code, name) for name, code in names.items()}
-    reading.rejected.append(rejected_rows(reading.engine, rows, found))
+    reading.rejected.append(
+        rejected_rows(reading.engine, rows, {code: name for name, code in names.items()})
+    )
     reading.frames[number] = reading.engine.query(
         f"SELECT {FILE}, {ROW}, "
-        + ", ".join(f"{names[theirs]} AS {_identifier(name)}" for name, theirs in ours.items())
+        + ", ".join(f"{names[column]} AS {identifier(name)}" for name, column in theirs.items())
         + f" FROM {rows.table}"
     )
 
@@ -261,32 +220,28 @@ def sniff_csv(path: Path) -> tuple[str, list[str]]:
     return delimiter, header
 
 
-def _read_jsonl(reading: _Reading, number: int, path: Path) -> None:
+def _read_jsonl(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
     # JSON escapes control characters, so that a line never holds this delimiter.
     engine = reading.engine
     rows = load_rows(engine, reading.scratch, number, path, ["line"], "\x01", "", header=False)
     engine.run(f"DELETE FROM {rows.table} WHERE line IS NULL OR trim(line) = ''")
     is_object = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
-    paths = ", ".join(f"'$.\"{name}\"'" for name in reading.columns)
-    levels = "array_to_string(json_extract_string(line, '$.category_path[*]'), ' > ')"
-    fields = {name: f"fields[{place}]" for place, name in enumerate(reading.columns, start=1)}
-    if (path_field := fields.get("category_path")) is not None:
-        fields["category_path"] = (
-            f"CASE WHEN {path_field} LIKE '[%' THEN {levels} ELSE {path_field} END"
-        )
-    values = ", ".join(f"{field} AS {_identifier(name)}" for name, field in fields.items())
-    frame = engine.persist(
-        engine.query(
-            f"SELECT {FILE}, {ROW}, {values} FROM (SELECT {FILE}, {ROW}, line, "
-            f"json_extract_string(line, [{paths}]) AS fields FROM {rows.table} WHERE {is_object})"
-        )
-    )
     keys = engine.run(
         f"SELECT DISTINCT unnest(json_keys(line)) FROM {rows.table} WHERE {is_object}"
     )
-    if keys:
-        reading.match(path, sorted(key for (key,) in keys))
-    reading.frames[number] = frame
+    theirs = reading.match(wanted, str(path), sorted(key for (key,) in keys)) if keys else {}
+    paths = {name: literal_text(json_path(key)) for name, key in theirs.items()}
+    values = "".join(
+        f", {_json_value(f'fields[{place}]', path)} AS {identifier(name)}"
+        for place, (name, path) in enumerate(paths.items(), start=1)
+    )
+    reading.frames[number] = engine.persist(
+        engine.query(
+            f"SELECT {FILE}, {ROW}{values} FROM (SELECT {FILE}, {ROW}, line, "
+            f"json_extract_string(line, [{', '.join(paths.values())}]::VARCHAR[]) AS fields "
+            f"FROM {rows.table} WHERE {is_object})"
+        )
+    )
     reading.rejected.append(rejected_rows(engine, rows, {}))
     reading.rejected.append(
         engine.persist(
@@ -298,6 +253,15 @@ def _read_jsonl(reading: _Reading, number: int, path: Path) -> None:
     )
 
 
+def _json_value(field: str, path: str) -> str:
+    """A list as its elements joined; anything else as it is."""
+    elements = f"json_extract_string(line, {path} || '[*]')"
+    return (
+        f"CASE WHEN {field} LIKE '[%' AND json_type(line, {path}) = 'ARRAY' "
+        f"THEN array_to_string({elements}, '{LIST_SEPARATOR}') ELSE {field} END"
+    )
+
+
 def _no_rejects(engine: DuckDBEngine) -> Frame:
     return engine.query(
         f"SELECT 0::BIGINT AS {FILE}, 0::BIGINT AS {ROW}, '' AS column, '' AS reason, '' AS raw "
@@ -305,6 +269,16 @@ def _no_rejects(engine: DuckDBEngine) -> Frame:
     )
 
 
-def _identifier(name: str) -> str:
-    quoted = name.replace('"', '""')
-    return f'"{quoted}"'
+def identifier(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal_text(text: str) -> str:
+    """A text in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def json_path(key: str) -> str:
+    """The JSON path of a member of the outermost object."""
+    return '$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
