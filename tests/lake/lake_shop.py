@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.ingest import ingest
 from vitrina.lake.report import IngestReport
-from vitrina.lake.tables import TableName, table_path
+from vitrina.lake.tables import TableName, scan_table
 from vitrina.settings import EventSettings, LakeSettings, PathSettings, Settings
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -56,5 +55,8 @@ def ingest_texts(
 
 def rows(folder: Path, table: TableName) -> list[dict[str, Any]]:
     """A table of the lake in `folder`, as written."""
-    written: list[dict[str, Any]] = pq.read_table(table_path(folder / "lake", table)).to_pylist()
+    with DuckDBEngine() as engine:
+        written: list[dict[str, Any]] = engine.collect(
+            scan_table(engine, folder / "lake", table)
+        ).to_pylist()
     return written

@@ -118,7 +118,7 @@ def test_nobody_is_flagged_for_less_than_two_hundred_events(moments: list[dateti
 def test_nobody_of_complete_journey_is_a_bot(tmp_path: Path) -> None:
     demo = write_complete_journey(tmp_path, as_of=datetime(2017, 12, 1))
     with DuckDBEngine() as engine:
-        events = engine.scan_parquet(demo.events)
+        events = engine.scan_parquet([demo.events])
         assert engine.collect(find_bots(engine, events, activity(engine, events))).num_rows == 0
 
 

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.lake.engine import DuckDBEngine
-from vitrina.lake.tables import table_path
+from vitrina.lake.tables import scan_table
 from vitrina.schema import CATEGORY_SEPARATOR
 
 _TEXTS = (
@@ -57,7 +57,7 @@ class CatalogTable:
 def load_catalog(lake: Path) -> CatalogTable:
     """The lake's items. Raises DataError when nothing was ingested yet."""
     with DuckDBEngine() as engine:
-        items = engine.scan_parquet(table_path(lake, "items")).sort("item_id")
+        items = scan_table(engine, lake, "items").sort("item_id")
         table = engine.collect(items.with_columns(nw.col("available").fill_null(True)))
     columns = {name: table[name].to_pylist() for name in _TEXTS}
     return CatalogTable(
@@ -82,7 +82,7 @@ def catalog_rows(lake: Path) -> list[dict[str, Any]]:
     Raises DataError when nothing was ingested yet.
     """
     with DuckDBEngine() as engine:
-        items = engine.scan_parquet(table_path(lake, "items")).sort("item_id")
+        items = scan_table(engine, lake, "items").sort("item_id")
         rows: list[dict[str, Any]] = engine.collect(items).to_pylist()
     return rows
 

@@ -68,13 +68,14 @@ class DuckDBEngine:
         """A lazy frame over a SQL query; for readers and data sets only."""
         return nw.from_native(self.connection.sql(sql, params=list(parameters)))
 
-    def scan_parquet(self, path: Path) -> Frame:
-        """A Parquet file, lazily. Raises DataError, naming the file, if it cannot be read."""
+    def scan_parquet(self, paths: Sequence[Path]) -> Frame:
+        """Parquet files of one schema, lazily. Raises DataError if they cannot be read."""
+        names = [literal(path) for path in paths]
         try:
-            return nw.from_native(self.connection.read_parquet(literal(path)))
+            return nw.from_native(self.connection.read_parquet(names, hive_partitioning=False))
         except (duckdb.Error, OSError) as error:
             raise DataError(
-                f"{path} is not a readable Parquet file: {first_line(error)}"
+                f"{paths[0]} is not a readable Parquet file: {first_line(error)}"
             ) from error
 
     def from_columns(self, columns: Mapping[str, Any]) -> Frame:

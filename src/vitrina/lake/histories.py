@@ -11,7 +11,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.shoppers import shopper_key
-from vitrina.lake.tables import table_path
+from vitrina.lake.tables import scan_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class HistoryColumns:
 def load_history_columns(lake: Path) -> HistoryColumns:
     """All events of the lake. Raises DataError when nothing was ingested yet."""
     with DuckDBEngine() as engine:
-        events = engine.scan_parquet(table_path(lake, "events"))
+        events = scan_table(engine, lake, "events")
         table = engine.collect(
             events.select("item_id", "event_type", "timestamp", key=shopper_key())
         )

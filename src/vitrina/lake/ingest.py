@@ -21,6 +21,7 @@ from vitrina.lake.clean import (
     unique_items,
 )
 from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.partitions import months_of, write_months
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import find_bots
 from vitrina.lake.quarantine import (
@@ -35,7 +36,7 @@ from vitrina.lake.readers.raw import Wanted
 from vitrina.lake.readers.read import read_table
 from vitrina.lake.report import IngestReport, TableReport
 from vitrina.lake.sessions import sessionise
-from vitrina.lake.tables import REPORT, new_tables, write_json
+from vitrina.lake.tables import REPORT, new_tables, table_at, write_json
 from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
 from vitrina.settings import Settings
 
@@ -70,7 +71,7 @@ def ingest(
         with stage("items"):
             checked_items = _check_items(engine, settings)
             items = engine.persist(unique_items(checked_items.good).select(*ITEM_COLUMNS))
-            engine.write_parquet(items.sort("item_id"), folder / "items.parquet")
+            engine.write_parquet(items.sort("item_id"), table_at(folder, "items"))
         with stage("read events"):
             raw_events = read_table(
                 engine,
@@ -92,16 +93,16 @@ def ingest(
             gap = timedelta(minutes=settings.lake.session_gap_minutes)
             events = sessionise(unique_events(checked_events.good), gap).select(*EVENT_COLUMNS)
             events = events.with_columns(nw.col("timestamp").cast(nw.Datetime("us", "UTC")))
-            engine.write_parquet(events.sort("timestamp", "event_id"), folder / "events.parquet")
-            events = engine.scan_parquet(folder / "events.parquet")
+            events = engine.persist(events)
+            write_months(engine, events, table_at(folder, "events"), months_of(engine, events))
         with stage("bots"):
             bots = find_bots(engine, events, activity(engine, events))
-            engine.write_parquet(bots.sort("key", "reason"), folder / "bots.parquet")
+            engine.write_parquet(bots.sort("key", "reason"), table_at(folder, "bots"))
         with stage("report"):
             tables = (checked_items, checked_events)
             bad = engine.persist(nw.concat([quarantine(engine, table) for table in tables]))
             engine.write_parquet(
-                bad.sort("table", "file", "row", "column"), folder / "quarantine.parquet"
+                bad.sort("table", "file", "row", "column"), table_at(folder, "quarantine")
             )
             items_report = table_report(engine, checked_items, count(engine, items), bad)
             events_report = table_report(engine, checked_events, count(engine, events), bad)

@@ -14,7 +14,7 @@ from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.quality.bots import without_bots
 from vitrina.lake.shoppers import shopper_key
 from vitrina.lake.split import to_datetime
-from vitrina.lake.tables import table_path
+from vitrina.lake.tables import scan_table
 
 US_PER_DAY = 86_400_000_000
 
@@ -64,10 +64,10 @@ def load_interactions(
                 "code": np.arange(len(event_types), dtype=np.int16),
             }
         )
-        events = engine.scan_parquet(table_path(lake, "events"))
+        events = scan_table(engine, lake, "events")
         if before is not None:
             events = events.filter(nw.col("timestamp") < nw.lit(before))
-        bots = engine.scan_parquet(table_path(lake, "bots"))
+        bots = scan_table(engine, lake, "bots")
         events = (
             without_bots(events.with_columns(key=shopper_key()), bots, before=before)
             .join(items, on="item_id", how="inner")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vitrina.errors import DataError
 from vitrina.lake.engine import DuckDBEngine
-from vitrina.lake.tables import table_path
+from vitrina.lake.tables import scan_table
 from vitrina.settings import EvaluateSettings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ def choose_split(lake: Path, settings: EvaluateSettings) -> TimeSplit:
     time zone is UTC. Raises DataError unless events lie on both sides of the cut.
     """
     with DuckDBEngine() as engine:
-        events = engine.scan_parquet(table_path(lake, "events"))
+        events = scan_table(engine, lake, "events")
         moment = nw.col("timestamp")
         span: dict[str, Any] = engine.collect(
             events.select(first=moment.min(), last=moment.max())

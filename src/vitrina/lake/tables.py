@@ -1,8 +1,8 @@
 """Where the lake's tables lie, and how a new set takes the place of the last.
 
     <lake>/current.json                  {"tables": "tables-20261121T101500123456"}
-    <lake>/tables-20261121T101500123456/ items.parquet events.parquet quarantine.parquet
-                                         bots.parquet ingest.json
+    <lake>/tables-20261121T101500123456/ items.parquet events/ quarantine.parquet bots.parquet
+                                         ingest.json
 
 The tables of one run belong together, so they are written into one new folder, and the pointer
 is replaced when all of them are complete. Whatever stops a run before that, the pointer still
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from vitrina.errors import DataError
+from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.partitions import parquet_files
 
 TableName = Literal["items", "events", "quarantine", "bots"]
 
@@ -31,9 +33,17 @@ PREFIX: Final = "tables-"
 KEPT_SETS: Final = 2
 
 
-def table_path(lake: Path, table: TableName) -> Path:
-    """The current Parquet file of a table. Raises DataError when nothing was ingested yet."""
-    return current_tables(lake) / f"{table}.parquet"
+def scan_table(engine: DuckDBEngine, lake: Path, name: TableName) -> Frame:
+    """A table of the current set, lazily: the one way to read the lake.
+
+    Raises DataError when nothing was ingested yet.
+    """
+    return engine.scan_parquet(parquet_files(table_at(current_tables(lake), name)))
+
+
+def table_at(folder: Path, name: TableName) -> Path:
+    """Where a set of tables keeps a table: a Parquet file, or a folder of one a month."""
+    return folder / (name if name == "events" else f"{name}.parquet")
 
 
 def read_report(lake: Path) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def _read_file(reading: _Reading, wanted: Wanted, number: int, path: Path) -> No
 
 
 def _read_parquet(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
-    raw = reading.engine.scan_parquet(path)
+    raw = reading.engine.scan_parquet([path])
     schema = raw.collect_schema()
     theirs = reading.match(wanted, str(path), list(schema))
     chosen = [_parquet_value(theirs[name], schema[theirs[name]], name) for name in theirs]

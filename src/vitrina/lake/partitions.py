@@ -1,0 +1,58 @@
+"""The events table as one Parquet file a month (UTC): what a new day of events rewrites.
+
+    events/2024-05.parquet   all events of May 2024, sorted by timestamp, then event_id
+
+Months and not days: at 20 M events a year, writing 12 files takes as long as one sorted file and
+a quarter of its memory, for each is sorted by itself, while 365 take twice as long to scan and
+are a burden to engines that plan a task a file. Rewriting the month of a new day of events costs
+a twelfth of a full write. An engine may make a folder of several files of a month.
+
+No column holds the month: the timestamps' minima and maxima in the files let engines skip them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import narwhals as nw
+
+from vitrina.lake.engine import DuckDBEngine, Frame
+
+SUFFIX = ".parquet"
+
+
+def months_of(engine: DuckDBEngine, events: Frame) -> list[str]:
+    """The months ("2024-05") that hold events, in order."""
+    moment = nw.col("timestamp").dt
+    numbers = events.select(month=moment.year() * 12 + moment.month() - 1).unique()
+    return [f"{n // 12:04}-{n % 12 + 1:02}" for n in sorted(engine.collect(numbers)[0].to_pylist())]
+
+
+def in_month(month: str) -> nw.Expr:
+    """Whether an event's timestamp (with its zone, UTC) lies in the month."""
+    first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    year, before = divmod(first.year * 12 + first.month, 12)
+    moment = nw.col("timestamp")
+    return (moment >= nw.lit(first)) & (moment < nw.lit(datetime(year, before + 1, 1, tzinfo=UTC)))
+
+
+def write_months(
+    engine: DuckDBEngine, events: Frame, folder: Path, months: Collection[str]
+) -> None:
+    """Write the events of each of `months` to its file in `folder`; events: a persisted frame."""
+    for month in sorted(months):
+        rows = events.filter(in_month(month)).sort("timestamp", "event_id")
+        engine.write_parquet(rows, folder / f"{month}{SUFFIX}")
+
+
+def parquet_files(table: Path) -> list[Path]:
+    """The files of a table or partition: itself, or those in the folder it is, in order."""
+    return sorted(_files(table)) if table.is_dir() else [table]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob(f"*{SUFFIX}"):
+        if path.is_file() and not path.name.startswith((".", "_")):
+            yield path
