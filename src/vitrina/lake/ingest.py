@@ -20,7 +20,7 @@ from vitrina.lake.clean import (
     unique_events,
     unique_items,
 )
-from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.engine import Engine, Frame, open_engine
 from vitrina.lake.partitions import months_of, write_months
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import find_bots
@@ -67,7 +67,7 @@ def ingest(
     or no event.
     """
     stage = _Stages(progress)
-    with DuckDBEngine() as engine, new_tables(settings.paths.lake) as folder:
+    with open_engine(settings) as engine, new_tables(settings.paths.lake) as folder:
         with stage("items"):
             checked_items = _check_items(engine, settings)
             items = engine.persist(unique_items(checked_items.good).select(*ITEM_COLUMNS))
@@ -121,7 +121,7 @@ def ingest(
     return report
 
 
-def _check_items(engine: DuckDBEngine, settings: Settings) -> CheckedTable:
+def _check_items(engine: Engine, settings: Settings) -> CheckedTable:
     raw = read_table(
         engine,
         "items",
@@ -143,7 +143,7 @@ def _require_rows(table: str, report: TableReport) -> None:
     raise DataError(f"There are no {table} to learn from: {why}. The lake was left as it was.")
 
 
-def _totals(engine: DuckDBEngine, events: Frame) -> dict[str, Any]:
+def _totals(engine: Engine, events: Frame) -> dict[str, Any]:
     """Distinct users and sessions, first and last moment."""
     totals: dict[str, Any] = engine.collect(
         events.select(

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import narwhals as nw
 
-from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.engine import Engine, Frame
 
 SUFFIX = ".parquet"
 
 
-def months_of(engine: DuckDBEngine, events: Frame) -> list[str]:
+def months_of(engine: Engine, events: Frame) -> list[str]:
     """The months ("2024-05") that hold events, in order."""
     moment = nw.col("timestamp").dt
     numbers = events.select(month=moment.year() * 12 + moment.month() - 1).unique()
@@ -38,9 +38,7 @@ def in_month(month: str) -> nw.Expr:
     return (moment >= nw.lit(first)) & (moment < nw.lit(datetime(year, before + 1, 1, tzinfo=UTC)))
 
 
-def write_months(
-    engine: DuckDBEngine, events: Frame, folder: Path, months: Collection[str]
-) -> None:
+def write_months(engine: Engine, events: Frame, folder: Path, months: Collection[str]) -> None:
     """Write the events of each of `months` to its file in `folder`; events: a persisted frame."""
     for month in sorted(months):
         rows = events.filter(in_month(month)).sort("timestamp", "event_id")

@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import duckdb
 import narwhals as nw
 
-from vitrina.errors import DataError
+from vitrina.errors import DataError, UnreadableFile
 from vitrina.lake.clean import COLUMN, RAW, REASON, REPAIRED
-from vitrina.lake.engine import DuckDBEngine, Frame, first_line
-from vitrina.lake.readers.raw import FILE, REJECTED_COLUMNS, ROW, RawTable, UnusableFile
+from vitrina.lake.engine import ROW, Engine, Frame
+from vitrina.lake.readers.raw import FILE, REJECTED_COLUMNS, RawTable, UnusableFile
 from vitrina.lake.report import TableReport
 
 EXAMPLES: Final = 5
@@ -43,7 +42,7 @@ class CheckedTable:
 
 
 def check_files(
-    engine: DuckDBEngine,
+    engine: Engine,
     name: str,
     raw: RawTable,
     check: Callable[[Frame], Frame],
@@ -58,15 +57,15 @@ def check_files(
     for number, frame in raw.frames.items():
         try:
             checked.append(engine.persist(check(frame)))
-        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        except UnreadableFile as error:
             address = raw.files[number].address
-            unusable.append(UnusableFile(address, f"{address} is damaged: {first_line(error)}"))
+            unusable.append(UnusableFile(address, f"{address} is damaged: {error}"))
     if not checked:
         raise DataError(unusable[-1].reason)
     return CheckedTable(name, raw, nw.concat(checked), repairs, unusable)
 
 
-def quarantine(engine: DuckDBEngine, checked: CheckedTable) -> Frame:
+def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
     """The quarantine table's rows of one table."""
     rows = checked.rows
     place = (nw.col(FILE), nw.col(ROW))
@@ -107,7 +106,7 @@ def quarantine(engine: DuckDBEngine, checked: CheckedTable) -> Frame:
 
 
 def table_report(
-    engine: DuckDBEngine, checked: CheckedTable, unique: int, quarantined: Frame
+    engine: Engine, checked: CheckedTable, unique: int, quarantined: Frame
 ) -> TableReport:
     """Count one table. unique: rows written. quarantined: the whole quarantine table.
 
@@ -129,7 +128,7 @@ def table_report(
     return report
 
 
-def examples(engine: DuckDBEngine, quarantined: Frame) -> list[dict[str, Any]]:
+def examples(engine: Engine, quarantined: Frame) -> list[dict[str, Any]]:
     """The first row of each of a few reasons, as a person should see them."""
     first = quarantined.filter(~nw.col("row_kept")).sort("table", "file", "row")
     rows = engine.collect(first.head(1000)).to_pylist()
@@ -140,13 +139,13 @@ def examples(engine: DuckDBEngine, quarantined: Frame) -> list[dict[str, Any]]:
     return [{name: row[name] for name in shown} for row in list(by_reason.values())[:EXAMPLES]]
 
 
-def count(engine: DuckDBEngine, frame: Frame) -> int:
+def count(engine: Engine, frame: Frame) -> int:
     """Number of rows."""
     rows: int = engine.collect(frame.select(nw.len()))[0][0].as_py()
     return rows
 
 
-def _reasons(engine: DuckDBEngine, rows: Frame) -> dict[bool, dict[str, int]]:
+def _reasons(engine: Engine, rows: Frame) -> dict[bool, dict[str, int]]:
     counted = rows.group_by("row_kept", "column", "reason").agg(rows=nw.len())
     reasons: dict[bool, dict[str, int]] = {False: {}, True: {}}
     for entry in engine.collect(counted.sort("column", "reason")).to_pylist():

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from vitrina.errors import DataError
-from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.partitions import parquet_files
 
 TableName = Literal["items", "events", "quarantine", "bots"]
@@ -33,7 +33,7 @@ PREFIX: Final = "tables-"
 KEPT_SETS: Final = 2
 
 
-def scan_table(engine: DuckDBEngine, lake: Path, name: TableName) -> Frame:
+def scan_table(engine: Engine, lake: Path, name: TableName) -> Frame:
     """A table of the current set, lazily: the one way to read the lake.
 
     Raises DataError when nothing was ingested yet.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.shoppers import shopper_key
 
 
-def activity(engine: DuckDBEngine, events: Frame) -> Frame:
+def activity(engine: Engine, events: Frame) -> Frame:
     """Who did how much of what in which session on which day (UTC); kept by the engine.
 
     Columns: key (history key), anonymous (known by session only), session_id, day (date),

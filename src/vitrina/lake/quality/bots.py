@@ -28,7 +28,7 @@ from typing import Final
 
 import narwhals as nw
 
-from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.shoppers import shopper_key
 
 BUSY_DAY: Final = 200
@@ -65,7 +65,7 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 
 
-def find_bots(engine: DuckDBEngine, events: Frame, activity: Frame) -> Frame:
+def find_bots(engine: Engine, events: Frame, activity: Frame) -> Frame:
     """The rows of bots.parquet, in no order. activity: that of `activity` for these events."""
     busy = (
         activity.group_by("key", "day")
@@ -125,7 +125,7 @@ def without_bots(events: Frame, bots: Frame, *, before: datetime | None) -> Fram
     return events.join(bots.select("key").unique(), on="key", how="anti")
 
 
-def _days(engine: DuckDBEngine, events: Frame, keys: Frame) -> Frame:
+def _days(engine: Engine, events: Frame, keys: Frame) -> Frame:
     """What each of `keys` did on each day that they did much.
 
     Columns: key, day, actions, events, hours (of the day with actions), busiest (actions of the

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from vitrina.errors import DataError
-from vitrina.lake.engine import Frame
+from vitrina.lake.engine import ROW, Frame
 from vitrina.settings_sources import Source
 
 FILE: Final = "_file"
-ROW: Final = "_row"
-"""Each row's place: int64 position of its file in `RawTable.files`, int64 row number from 1."""
+"""int64: the position of a row's file in `RawTable.files`. With ROW it is the row's place."""
 
 REJECTED_COLUMNS: Final = (FILE, ROW, "column", "reason", "raw")
 RAW_CHARS: Final = 1000
 """Quarantine keeps this many characters of a row."""
-
-LIST_SEPARATOR: Final = "\x1f"
-"""Between the elements of a list (of texts, numbers …) that became one text: ASCII's own sign."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,11 @@ import duckdb
 import narwhals as nw
 
 from vitrina.errors import DataError
-from vitrina.lake.engine import DuckDBEngine, Frame, first_line
+from vitrina.lake.engine import LIST_SEPARATOR, ROW, DuckDBEngine, Engine, Frame, first_line
+from vitrina.lake.engine.duckdb import identifier
 from vitrina.lake.readers.raw import (
     FILE,
-    LIST_SEPARATOR,
     RAW_CHARS,
-    ROW,
     InputFile,
     RawTable,
     UnusableFile,
@@ -56,11 +55,15 @@ NOT_JSON: Final = "not a JSON object on one line"
 class _Reading:
     """One reading in progress: what the formats add to."""
 
-    engine: DuckDBEngine
+    engine: Engine
     scratch: Path
     frames: dict[int, Frame] = field(default_factory=dict)
     rejected: list[Frame] = field(default_factory=list)
     ignored: set[str] = field(default_factory=set)
+
+    def land(self, number: int, frame: Frame) -> None:
+        """Take over the rows of a file that DuckDB has read."""
+        self.frames[number] = self.engine.adopt(frame)
 
     def match(self, wanted: Wanted, address: str, found: Sequence[str]) -> dict[str, str]:
         """`Wanted.match`, remembering what was not wanted."""
@@ -69,7 +72,7 @@ class _Reading:
         return theirs
 
 
-def read_table(engine: DuckDBEngine, table: str, wanted: Sequence[Wanted]) -> RawTable:
+def read_table(engine: Engine, table: str, wanted: Sequence[Wanted]) -> RawTable:
     """Read all files of all sources, in the order of their addresses.
 
     Raises DataError when an address matches no file, and when no file is usable.
@@ -86,11 +89,11 @@ def read_table(engine: DuckDBEngine, table: str, wanted: Sequence[Wanted]) -> Ra
     if len(unusable) == len(files):
         raise DataError(unusable[0].reason)
     if not reading.rejected:
-        reading.rejected.append(_no_rejects(engine))
+        reading.rejected.append(_no_rejects(engine.landing))
     return RawTable(
         files=files,
         frames=reading.frames,
-        rejected=nw.concat(reading.rejected),
+        rejected=engine.adopt(nw.concat(reading.rejected)),
         unusable=unusable,
         ignored=sorted(reading.ignored),
     )
@@ -149,37 +152,21 @@ def _read_file(reading: _Reading, wanted: Wanted, number: int, path: Path) -> No
 
 
 def _read_parquet(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
-    raw = reading.engine.scan_parquet([path])
-    schema = raw.collect_schema()
-    theirs = reading.match(wanted, str(path), list(schema))
-    chosen = [_parquet_value(theirs[name], schema[theirs[name]], name) for name in theirs]
-    reading.frames[number] = reading.engine.query(
-        f"SELECT {number}::BIGINT AS {FILE}, file_row_number + 1 AS {ROW}, "
-        f"{', '.join(chosen)} FROM read_parquet(?, file_row_number = true)",
-        [str(path)],
+    raw = reading.engine.scan_source(path)
+    theirs = reading.match(
+        wanted, str(path), [name for name in raw.collect_schema() if name != ROW]
     )
-
-
-def _parquet_value(theirs: str, dtype: nw.dtypes.DType, name: str) -> str:
-    column = identifier(theirs)
-    if isinstance(dtype, nw.List | nw.Array):
-        element = "to_json(element)" if dtype.inner.is_nested() else "element"
-        texts = f"list_transform({column}, lambda element: CAST({element} AS VARCHAR))"
-        column = f"array_to_string({texts}, '{LIST_SEPARATOR}')"
-    elif dtype.is_nested():
-        column = f"CAST(to_json({column}) AS VARCHAR)"
-    elif isinstance(dtype, nw.Unknown | nw.Binary):
-        column = f"CAST({column} AS VARCHAR)"
-    return f"{column} AS {identifier(name)}"
+    reading.frames[number] = raw.select(nw.lit(number, nw.Int64).alias(FILE), ROW, **theirs)
 
 
 def _read_csv(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
     delimiter, header = sniff_csv(path)
     theirs = reading.match(wanted, str(path), header)
+    engine = reading.engine.landing
     # Positions, not names: what the header calls a column is no business of SQL.
     names = {name: f"c{position}" for position, name in enumerate(header)}
     rows = load_rows(
-        reading.engine,
+        engine,
         reading.scratch,
         number,
         path,
@@ -189,13 +176,10 @@ def _read_csv(reading: _Reading, wanted: Wanted, number: int, path: Path) -> Non
         header=True,
     )
     reading.rejected.append(
-        rejected_rows(reading.engine, rows, {code: name for name, code in names.items()})
+        rejected_rows(engine, rows, {code: name for name, code in names.items()})
     )
-    reading.frames[number] = reading.engine.query(
-        f"SELECT {FILE}, {ROW}, "
-        + ", ".join(f"{names[column]} AS {identifier(name)}" for name, column in theirs.items())
-        + f" FROM {rows.table}"
-    )
+    chosen = "".join(f", {names[column]} AS {identifier(name)}" for name, column in theirs.items())
+    reading.land(number, engine.query(f"SELECT {FILE}, {ROW}{chosen} FROM {rows.table}"))
 
 
 def sniff_csv(path: Path) -> tuple[str, list[str]]:
@@ -222,7 +206,7 @@ def sniff_csv(path: Path) -> tuple[str, list[str]]:
 
 def _read_jsonl(reading: _Reading, wanted: Wanted, number: int, path: Path) -> None:
     # JSON escapes control characters, so that a line never holds this delimiter.
-    engine = reading.engine
+    engine = reading.engine.landing
     rows = load_rows(engine, reading.scratch, number, path, ["line"], "\x01", "", header=False)
     engine.run(f"DELETE FROM {rows.table} WHERE line IS NULL OR trim(line) = ''")
     is_object = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
@@ -235,13 +219,12 @@ def _read_jsonl(reading: _Reading, wanted: Wanted, number: int, path: Path) -> N
         f", {_json_value(f'fields[{place}]', path)} AS {identifier(name)}"
         for place, (name, path) in enumerate(paths.items(), start=1)
     )
-    reading.frames[number] = engine.persist(
-        engine.query(
-            f"SELECT {FILE}, {ROW}{values} FROM (SELECT {FILE}, {ROW}, line, "
-            f"json_extract_string(line, [{', '.join(paths.values())}]::VARCHAR[]) AS fields "
-            f"FROM {rows.table} WHERE {is_object})"
-        )
+    objects = engine.query(
+        f"SELECT {FILE}, {ROW}{values} FROM (SELECT {FILE}, {ROW}, line, "
+        f"json_extract_string(line, [{', '.join(paths.values())}]::VARCHAR[]) AS fields "
+        f"FROM {rows.table} WHERE {is_object})"
     )
+    reading.land(number, engine.persist(objects))
     reading.rejected.append(rejected_rows(engine, rows, {}))
     reading.rejected.append(
         engine.persist(
@@ -267,11 +250,6 @@ def _no_rejects(engine: DuckDBEngine) -> Frame:
         f"SELECT 0::BIGINT AS {FILE}, 0::BIGINT AS {ROW}, '' AS column, '' AS reason, '' AS raw "
         "WHERE false"
     )
-
-
-def identifier(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal_text(text: str) -> str:

@@ -13,8 +13,8 @@ from typing import Final
 
 import duckdb
 
-from vitrina.lake.engine import DuckDBEngine, Frame, literal
-from vitrina.lake.readers.raw import FILE, RAW_CHARS, ROW
+from vitrina.lake.engine import ROW, DuckDBEngine, Frame, literal
+from vitrina.lake.readers.raw import FILE, RAW_CHARS
 
 MAX_ROW_BYTES: Final = 64 * 2**20
 

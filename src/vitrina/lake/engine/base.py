@@ -1,0 +1,92 @@
+"""What the lake asks of an engine: small, so that a pipeline knows no engine.
+
+Every transformation of the lake is a Narwhals expression on a `Frame`. What engines do
+differently is behind this protocol; outside of this package nothing asks which engine it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+import narwhals as nw
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    from vitrina.lake.engine.duckdb import DuckDBEngine
+
+Frame = nw.LazyFrame[Any]
+
+ROW: Final = "_row"
+"""int64: a row's number in its file, from 1."""
+
+LIST_SEPARATOR: Final = "\x1f"
+"""Between the elements of a list (of texts, numbers …) that became one text: ASCII's own sign."""
+
+
+class Engine(Protocol):
+    """Scans, keeps, collects and writes lazy frames; a context manager.
+
+    Frames of one engine may be joined with one another and with no other engine's. Both engines
+    have moments in microseconds: `Datetime("us")` is one without zone, `Datetime("us", "UTC")`
+    a moment in UTC.
+
+    Whatever computes a frame raises `UnreadableFile` when a source file turns out to be damaged
+    and `EngineError` when the engine itself fails (a lost executor, no memory, a full disk).
+    """
+
+    @property
+    def landing(self) -> DuckDBEngine:
+        """The DuckDB of this process. Text formats, databases and object stores are read here
+        whatever the engine, so that their quirks are the same on all of them; `adopt` what was
+        read."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def adopt(self, frame: Frame) -> Frame:
+        """A frame of `landing` as a frame of this engine."""
+
+    def scan_parquet(self, paths: Sequence[Path]) -> Frame:
+        """Parquet files of one schema, lazily, as one frame.
+
+        Raises UnreadableFile, naming the file, if one cannot be read.
+        """
+
+    def scan_source(self, path: Path) -> Frame:
+        """A Parquet file that was made elsewhere, and the number of each row (ROW).
+
+        Plain values keep their types. A list becomes one text, its elements joined by
+        LIST_SEPARATOR, any other nested value its JSON text, and a value of a type that not all
+        engines have (binary, time of day …) its text. Raises UnreadableFile if it cannot be read.
+        """
+
+    def from_columns(self, columns: Mapping[str, Any]) -> Frame:
+        """A small frame from equally long sequences or NumPy arrays, by name."""
+
+    def mark_json_objects(self, frame: Frame, column: str, mark: str) -> Frame:
+        """Add the boolean column `mark`: whether the text in `column` is a JSON object (RFC 8259).
+
+        Null where the text is null. Narwhals has no expression for it.
+        """
+
+    def persist(self, frame: Frame) -> Frame:
+        """Compute a frame once and keep it until the engine closes."""
+
+    def collect(self, frame: Frame) -> pa.Table:
+        """Compute a frame into memory, as an Arrow table."""
+
+    def write_parquet(self, frame: Frame, path: Path) -> None:
+        """Write a frame under `path`: complete, or absent.
+
+        One file or a folder of files, as the engine likes: `partitions.parquet_files` finds them.
+        """

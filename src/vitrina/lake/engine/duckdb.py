@@ -1,0 +1,207 @@
+"""DuckDB: the embedded engine, in one process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import duckdb
+import narwhals as nw
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from vitrina.errors import EngineError, UnreadableFile
+from vitrina.lake.engine.base import LIST_SEPARATOR, ROW, Frame
+from vitrina.lake.engine.files import aside_of, move_into_place, remove
+
+MEMORY_GB: Final = 2.5
+"""DuckDB's share of memory; what does not fit goes to a temporary folder on disk."""
+
+# What is left of a JSON text without its strings: DuckDB takes a comma after the last element
+# and numbers that are none for JSON, and other readers do not.
+_STRINGS: Final = r'"([^"\\]|\\.)*"'
+_LENIENT: Final = r",[ \t\r\n]*[}\]]|[iI][nN][fF]|[nN][aA][nN]"
+
+
+class DuckDBEngine:
+    """An in-memory DuckDB with bounded memory, in UTC; an `Engine`.
+
+    memory_gb: what does not fit goes to a temporary folder on disk.
+    """
+
+    def __init__(self, memory_gb: float = MEMORY_GB) -> None:
+        self._spill = tempfile.TemporaryDirectory(prefix="vitrina-lake-")
+        self.connection = duckdb.connect(
+            config={
+                "memory_limit": f"{memory_gb}GB",
+                "threads": len(os.sched_getaffinity(0)),
+                "temp_directory": self._spill.name,
+            }
+        )
+        self.connection.execute("SET TimeZone = 'UTC'")
+        # Progress is told by whoever calls the engine, in stages.
+        self.connection.execute("SET enable_progress_bar = false")
+        self._tables = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.connection.close()
+        self._spill.cleanup()
+
+    @property
+    def landing(self) -> DuckDBEngine:
+        return self
+
+    def adopt(self, frame: Frame) -> Frame:
+        return frame
+
+    def run(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Execute SQL and return its rows; for readers and data sets only."""
+        with _ctrl_c():
+            return self.connection.execute(sql, list(parameters)).fetchall()
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> Frame:
+        """A lazy frame over a SQL query; for readers and data sets only."""
+        return nw.from_native(self.connection.sql(sql, params=list(parameters)))
+
+    def scan_parquet(self, paths: Sequence[Path]) -> Frame:
+        names = [literal(path) for path in paths]
+        with _readable(paths):
+            return nw.from_native(self.connection.read_parquet(names, hive_partitioning=False))
+
+    def scan_source(self, path: Path) -> Frame:
+        with _readable([path]):
+            schema = self.scan_parquet([path]).collect_schema()
+            values = ", ".join(_plain(name, dtype) for name, dtype in schema.items())
+            return self.query(
+                f"SELECT file_row_number + 1 AS {ROW}, {values} "
+                "FROM read_parquet(?, file_row_number = true)",
+                [literal(path)],
+            )
+
+    def from_columns(self, columns: Mapping[str, Any]) -> Frame:
+        return nw.from_native(self.connection.from_arrow(pa.table(dict(columns))))
+
+    def mark_json_objects(self, frame: Frame, column: str, mark: str) -> Frame:
+        is_object = json_object_sql(column)
+        relation: duckdb.DuckDBPyRelation = frame.to_native()
+        return nw.from_native(
+            relation.select(duckdb.StarExpression(), duckdb.SQLExpression(is_object).alias(mark))
+        )
+
+    def persist(self, frame: Frame) -> Frame:
+        name = self.new_name()
+        with _failures():
+            frame.to_native().create(name)
+        return nw.from_native(self.connection.table(name))
+
+    def new_name(self) -> str:
+        """A table name not used before in this engine."""
+        self._tables += 1
+        return f"kept_{self._tables}"
+
+    def collect(self, frame: Frame) -> pa.Table:
+        with _failures():
+            table: pa.Table = frame.collect(backend="pyarrow").to_native()
+        return table
+
+    def write_parquet(self, frame: Frame, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = aside_of(path)
+        try:
+            with _failures():
+                frame.to_native().write_parquet(str(aside), compression="zstd")
+            move_into_place(aside, path)
+        finally:
+            remove(aside)
+
+
+def json_object_sql(column: str) -> str:
+    """Whether the text in a column is a JSON object, in DuckDB's SQL; null for null."""
+    bare = f"regexp_replace({column}, '{_STRINGS}', '', 'g')"
+    return (
+        f"CASE WHEN {column} IS NULL THEN NULL WHEN json_valid({column}) "
+        f"THEN json_type({column}) = 'OBJECT' AND NOT regexp_matches({bare}, '{_LENIENT}') "
+        "ELSE false END"
+    )
+
+
+def literal(path: Path) -> str:
+    """A path in which DuckDB finds no glob: `events[1].csv` is one file."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def _plain(name: str, dtype: nw.dtypes.DType) -> str:
+    """A column of a foreign Parquet file in SQL, as `Engine.scan_source` has it."""
+    column = identifier(name)
+    if isinstance(dtype, nw.List | nw.Array):
+        element = "to_json(element)" if dtype.inner.is_nested() else "element"
+        texts = f"list_transform({column}, lambda element: CAST({element} AS VARCHAR))"
+        return f"array_to_string({texts}, '{LIST_SEPARATOR}') AS {column}"
+    if dtype.is_nested():
+        return f"CAST(to_json({column}) AS VARCHAR) AS {column}"
+    if isinstance(dtype, nw.Unknown | nw.Binary | nw.Time | nw.Duration):
+        return f"CAST({column} AS VARCHAR) AS {column}"
+    return column
+
+
+def identifier(name: str) -> str:
+    """A column's name as SQL quotes it."""
+    quoted = name.replace('"', '""')
+    return f'"{quoted}"'
+
+
+@contextmanager
+def _readable(paths: Sequence[Path]) -> Iterator[None]:
+    try:
+        with _ctrl_c():
+            yield
+    except (duckdb.Error, OSError) as error:
+        shown = ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
+        raise UnreadableFile(f"{shown} is not readable Parquet: {first_line(error)}") from error
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What goes wrong in a computation: the fault of a file, or of this machine."""
+    with _ctrl_c():
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise EngineError(
+                f"DuckDB ran out of memory, or of disk to spill to: {first_line(error)}. Raise "
+                "memory_gb in [lake] of vitrina.toml, or free some of either."
+            ) from error
+        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+            if os.strerror(errno.ENOSPC) in str(error):
+                raise EngineError(f"The disk is full: {first_line(error)}.") from error
+            raise UnreadableFile(first_line(error)) from error
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """DuckDB turns Ctrl-C into an error of its own; nobody may take it for a fault of the data."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupt" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message: the part that says what was found."""
+    return str(error).strip().partition("\n")[0]

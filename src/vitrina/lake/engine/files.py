@@ -1,0 +1,31 @@
+"""Results on disk: written aside, made durable, then named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+
+def aside_of(path: Path) -> Path:
+    """Where a result is written before it gets its name."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def move_into_place(aside: Path, path: Path) -> None:
+    """Make a file or folder that was written aside durable, and give it its name."""
+    files = [aside] if aside.is_file() else [file for file in aside.rglob("*") if file.is_file()]
+    for file in files:
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+    if path.is_dir():
+        remove(path)
+    aside.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

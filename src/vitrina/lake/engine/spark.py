@@ -1,0 +1,260 @@
+"""Spark: the distributed engine, on this machine, on a cluster, or behind Spark Connect."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import narwhals as nw
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from vitrina.errors import EngineError, MissingExtra, UnreadableFile
+from vitrina.lake.engine.base import ROW, Frame
+from vitrina.lake.engine.duckdb import DuckDBEngine, first_line, identifier, json_object_sql
+from vitrina.lake.engine.files import aside_of, move_into_place, remove
+from vitrina.lake.engine.java import use_java
+from vitrina.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+SCRATCH: Final = ".scratch-"
+"""Prefix of the folder in the lake where frames are kept until the engine closes."""
+
+SAME_AS_DUCKDB: Final[Mapping[str, str]] = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",  # a datetime without zone stays without
+    "spark.sql.ansi.enabled": "false",  # patterns guard casts; rows must not end the run
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+"""What a session needs for the answers, and the files, that DuckDB gives."""
+
+
+class SparkEngine:
+    """A Spark session and a scratch folder in the lake; an `Engine`.
+
+    Frames are kept as Parquet in the scratch folder rather than in Spark's cache: what was
+    computed once survives the loss of an executor, and takes disk instead of memory.
+
+    Uses the process's running session if there is one and leaves it running; starts one
+    otherwise. Raises MissingExtra without pyspark or Java, EngineError when Spark does not start.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._session, self._started = _open_session(settings)
+        for name, value in SAME_AS_DUCKDB.items():
+            self._session.conf.set(name, value)
+        lake = settings.paths.lake
+        lake.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=lake.resolve()))
+        self._landing = DuckDBEngine(settings.lake.memory_gb)
+        self._kept = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._landing.__exit__(kind, error, trace)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._started:
+            self._session.stop()
+
+    @property
+    def landing(self) -> DuckDBEngine:
+        return self._landing
+
+    def adopt(self, frame: Frame) -> Frame:
+        path = self._new_path()
+        self._landing.write_parquet(frame, path)
+        return self.scan_parquet([path])
+
+    def scan_parquet(self, paths: Sequence[Path]) -> Frame:
+        return self._frame(self._read(paths))
+
+    def scan_source(self, path: Path) -> Frame:
+        try:
+            schema = pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise UnreadableFile(f"{path} is not readable Parquet: {first_line(error)}") from error
+        if not all(_is_plain(field.type) for field in schema):
+            return self.adopt(self._landing.scan_source(path))
+        rows = self._read([path]).select("*", "_metadata.row_index")
+        numbered = (rows["row_index"] + 1).alias(ROW)
+        return self._frame(rows.select(numbered, *(f"`{name}`" for name in schema.names)))
+
+    def from_columns(self, columns: Mapping[str, Any]) -> Frame:
+        path = self._new_path()
+        pq.write_table(pa.table(dict(columns)), path)
+        return self.scan_parquet([path])
+
+    def mark_json_objects(self, frame: Frame, column: str, mark: str) -> Frame:
+        # DuckDB on every executor, a batch of rows at a time: one judge for both engines.
+        from pyspark.sql.types import BooleanType, StructField, StructType
+
+        rows: DataFrame = frame.to_native()
+        judge = _json_judge(json_object_sql(identifier(column)), mark)
+        schema = StructType([*rows.schema.fields, StructField(mark, BooleanType())])
+        return self._frame(rows.mapInArrow(judge, schema))
+
+    def persist(self, frame: Frame) -> Frame:
+        path = self._new_path()
+        self._write(frame, path)
+        return self.scan_parquet([path])
+
+    def collect(self, frame: Frame) -> pa.Table:
+        with _failures():
+            table: pa.Table = frame.collect(backend="pyarrow").to_native()
+        return table
+
+    def write_parquet(self, frame: Frame, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = aside_of(path)
+        try:
+            self._write(frame, aside)
+            for leftover in (*aside.rglob("_SUCCESS"), *aside.rglob(".*.crc")):
+                leftover.unlink()
+            move_into_place(aside, path)
+        finally:
+            remove(aside)
+
+    def _write(self, frame: Frame, path: Path) -> None:
+        rows: DataFrame = frame.to_native()
+        with _failures():
+            rows.write.parquet(str(path.absolute()))
+
+    def _read(self, paths: Sequence[Path]) -> DataFrame:
+        with _failures():
+            reader = self._session.read.option("recursiveFileLookup", "true")
+            return reader.parquet(*(_literal(path) for path in paths))
+
+    def _frame(self, rows: DataFrame) -> Frame:
+        return nw.from_native(rows)
+
+    def _new_path(self) -> Path:
+        self._kept += 1
+        return self._scratch / f"{self._kept}.parquet"
+
+
+def _json_judge(sql: str, mark: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """A function from Arrow batches to the same ones with a boolean column, by DuckDB's SQL.
+
+    It runs on the executors. As a closure it travels whole: they need pyarrow and duckdb, but
+    not Vitrina.
+    """
+
+    def judge(batches: Iterator[Any]) -> Iterator[Any]:
+        import duckdb
+        import pyarrow
+
+        with duckdb.connect(config={"threads": 1}) as connection:
+            for batch in batches:
+                rows = connection.from_arrow(pyarrow.Table.from_batches([batch]))
+                marked = rows.select(duckdb.SQLExpression(sql).alias(mark)).to_arrow_table()
+                yield batch.append_column(mark, marked[mark].combine_chunks())
+
+    return judge
+
+
+def _open_session(settings: Settings) -> tuple[SparkSession, bool]:
+    """A session, and whether it was started for this call."""
+    try:
+        from pyspark.sql import SparkSession
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "pyspark", "spark") from error
+    if (running := SparkSession.getActiveSession()) is not None:
+        return running, False
+    builder = SparkSession.builder.appName("vitrina").config(map=dict(SAME_AS_DUCKDB))
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if settings.spark.remote is not None:
+        builder = builder.remote(settings.spark.remote)
+    elif not submitted:
+        use_java()
+        builder = builder.config(map=_here(settings))
+    try:
+        return builder.getOrCreate(), True
+    except Exception as error:
+        where = settings.spark.remote or settings.spark.master or "on this machine"
+        raise EngineError(
+            f"Spark did not start ({where}): {first_line(error)}. Check master and remote in "
+            "[spark] of vitrina.toml."
+        ) from error
+
+
+def _here(settings: Settings) -> dict[str, Any]:
+    """What a driver that is started by this process needs."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    values = {
+        "spark.driver.memory": f"{round(settings.lake.memory_gb * 1024)}m",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+    }
+    master = settings.spark.master or "local[*]"
+    if master.startswith("local"):
+        # Nobody outside is to be reached, or to look in.
+        values |= {
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.ui.enabled": "false",
+        }
+    return {"spark.master": master, **values}
+
+
+def _is_plain(dtype: pa.DataType) -> bool:
+    """Whether Spark reads this type of a Parquet column, and means the same by it as DuckDB."""
+    return (
+        pa.types.is_string(dtype)
+        or pa.types.is_large_string(dtype)
+        or pa.types.is_boolean(dtype)
+        or pa.types.is_signed_integer(dtype)
+        or dtype in (pa.float32(), pa.float64())
+        or pa.types.is_date(dtype)
+        or (pa.types.is_timestamp(dtype) and dtype.unit in ("ms", "us"))
+    )
+
+
+def _literal(path: Path) -> str:
+    """A path in which Spark finds no glob."""
+    return "".join(
+        f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in str(path.absolute())
+    )
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What goes wrong in a job, as a sentence: the fault of a file, or of Spark."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        text = str(error)
+        if any(mark in text for mark in _DAMAGE):
+            raise UnreadableFile(_cause(text)) from error
+        raise EngineError(f"Spark could not finish: {_cause(text)}") from error
+
+
+_DAMAGE: Final = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
+
+
+def _cause(text: str) -> str:
+    return text.strip().partition("\n")[0]
