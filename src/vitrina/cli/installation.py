@@ -9,7 +9,6 @@ import typer
 from rich.text import Text
 
 from vitrina.cli.console import Config, Json, say, show, stdout
-from vitrina.errors import SettingsError
 
 EXTRAS: Final = {
     "train": (
@@ -50,22 +49,14 @@ def init(
 
         vitrina init && $EDITOR vitrina.toml && vitrina ingest
     """
-    from vitrina.bundle.files import replace_file
-    from vitrina.cli.settings_file import settings_toml
+    from vitrina.cli.settings_file import settings_toml, write_settings_file
     from vitrina.settings import SETTINGS_FILE
 
-    text = settings_toml()
     if print_:
-        typer.echo(text, nl=False)
+        typer.echo(settings_toml(), nl=False)
         return
     file = config or Path(SETTINGS_FILE)
-    if file.exists() and not force:
-        raise SettingsError(
-            f"{file} is already there. Replace it with --force, or compare it with what "
-            f"'vitrina init --print' shows."
-        )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(file, text.encode())
+    write_settings_file(file, settings_toml, force=force)
     say(f"Wrote {file}. Name your files under [lake], then run 'vitrina ingest'.")
 
 

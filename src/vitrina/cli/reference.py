@@ -6,7 +6,7 @@ python -m vitrina.cli.reference docs/reference
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,11 +52,6 @@ def settings_page() -> str:
 
 def commands_page() -> str:
     """Every command with its help, arguments and options, in Markdown."""
-    import typer.main
-
-    from vitrina.cli.app import app
-
-    group: Any = typer.main.get_command(app)
     parts = [
         f"{MADE_BY}\n\n# Commands\n",
         "`vitrina COMMAND --help` prints the same. Results go to stdout (tables, or with `--json` "
@@ -65,10 +60,25 @@ def commands_page() -> str:
         "| 1 | refused or failed; stderr says what was found and what to do |\n"
         "| 2 | the command line cannot be understood |\n| 130 | stopped by Ctrl-C |\n",
     ]
-    for name, command in group.commands.items():
+    for name, command in all_commands():
         parts.append(f"## vitrina {name}\n\n{(command.help or '').strip()}\n")
         parts.append(_parameters(command))
     return "\n".join(parts)
+
+
+def all_commands() -> Iterator[tuple[str, Any]]:
+    """Each command by its full name, a group before its commands."""
+    import typer.main
+
+    from vitrina.cli.app import app
+
+    def below(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, command in group.commands.items():
+            yield prefix + name, command
+            if hasattr(command, "commands"):
+                yield from below(command, f"{prefix}{name} ")
+
+    return below(typer.main.get_command(app), "")
 
 
 def write_pages(folder: Path) -> None:

