@@ -23,6 +23,10 @@ class EngineError(VitrinaError):
     """The lake's engine failed: no memory, a full disk, a lost executor, no cluster."""
 
 
+class UnfitData(DataError):
+    """The data was read, and cannot make a recommender: too few shoppers, one item, no time …"""
+
+
 class TrainingError(VitrinaError):
     """Training cannot start or go on: too little data, a NaN loss, a foreign checkpoint."""
 

@@ -26,6 +26,11 @@ ben,s2,bread,purchase,2024-05-02T11:00:00Z
 ,s3,milk,view,2024-05-02T12:00:00Z
 ben,s2,cake,purchase,yesterday
 """
+REGULARS = "".join(
+    f"regular-{n},,soup,view,2024-05-{n:02}\nregular-{n},,milk,view,2024-05-{n + 1:02}\n"
+    for n in range(1, 11)
+)
+"""Ten shoppers more, whom it takes to make a recommender: two events each, all usable."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,9 @@ class Shop:
         return self.home / "vitrina.toml"
 
     def run(self, *words: str) -> Result:
-        """Run a command in this process, with the shop's settings."""
-        return run(words[0], "--config", str(self.config), *words[1:])
+        """Run a command ("ingest", "lake report") in this process, with the shop's settings."""
+        command, *arguments = words
+        return run(*command.split(), "--config", str(self.config), *arguments)
 
     def start(self, *words: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start a command in a process of its own, in the shop's folder."""
@@ -86,7 +92,7 @@ def finish(process: subprocess.Popen[str]) -> Result:
     return Result(process.returncode, out, err)
 
 
-def make_shop(home: Path, items: str = ITEMS, events: str = EVENTS) -> Shop:
+def make_shop(home: Path, items: str = ITEMS, events: str = EVENTS + REGULARS) -> Shop:
     """A shop with two CSV files, not ingested yet."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "items.csv").write_text(items)

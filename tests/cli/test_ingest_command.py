@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.cli_shop import EVENTS, Shop, make_shop
+from cli.cli_shop import EVENTS, REGULARS, Shop, make_shop
 from vitrina.state.sqlite import SqliteState
 
 
@@ -12,8 +12,8 @@ def test_ingest_fills_the_lake_and_the_histories(shop: Shop) -> None:
     result = shop.run("ingest", "--json")
     assert result.code == 0
     assert result.json["items"]["kept"] == 3
-    assert result.json["events"]["kept"] == 4
-    assert result.json["histories"] == 4
+    assert result.json["events"]["kept"] == 24
+    assert result.json["histories"] == 24
     state = SqliteState(shop.home / "data/state.sqlite")
     ann, visitor = state.recent("ann", 10), state.recent("session:s3", 10)
     assert ann.item_ids == ("soup", "soup")
@@ -27,7 +27,7 @@ def test_the_tables_say_what_was_set_apart_and_why(shop: Shop) -> None:
     result = shop.run("ingest")
     assert result.code == 0
     assert "timestamp: not a timestamp" in result.out
-    assert "4 events are in the shoppers' histories." in result.err
+    assert "24 events are in the shoppers' histories." in result.err
 
 
 def test_histories_can_be_left_alone(shop: Shop) -> None:
@@ -38,7 +38,7 @@ def test_histories_can_be_left_alone(shop: Shop) -> None:
 
 def test_ingesting_again_replaces_the_histories(shop: Shop) -> None:
     shop.run("ingest")
-    (shop.home / "events.csv").write_text(EVENTS.replace("ann,", "eve,"))
+    (shop.home / "events.csv").write_text(EVENTS.replace("ann,", "eve,") + REGULARS)
     assert shop.run("ingest").code == 0
     state = SqliteState(shop.home / "data/state.sqlite")
     assert len(state.recent("ann", 10)) == 0
@@ -47,16 +47,18 @@ def test_ingesting_again_replaces_the_histories(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("items", "sentence"),
+    ("items", "sentence", "code"),
     [
-        ("title\nsoup\n", "items.csv has no column 'item_id'"),
-        ("", "items.csv is empty"),
-        ("item_id\n", "There are no items to learn from"),
+        ("title\nsoup\n", "items.csv has no column 'item_id'", 1),
+        ("", "items.csv is empty", 1),
+        ("item_id\n", "There are no items to learn from", 2),
     ],
 )
-def test_files_of_no_use_end_in_a_sentence(shop: Shop, items: str, sentence: str) -> None:
+def test_files_of_no_use_end_in_a_sentence(
+    shop: Shop, items: str, sentence: str, code: int
+) -> None:
     result = make_shop(shop.home, items=items).run("ingest")
-    assert result.code == 1
+    assert result.code == code
     assert sentence in result.err
     assert "Traceback" not in result.err
     assert result.out == ""
@@ -82,3 +84,14 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(shop: Shop) -> None:
     assert result.code == 1
     assert str(shop.home / "data") in result.err
     assert "Traceback" not in result.err
+
+
+def test_data_that_cannot_make_a_recommender_is_exit_code_2(shop: Shop) -> None:
+    shop.run("ingest")
+    result = make_shop(shop.home, events=EVENTS).run("ingest", "--json")
+    assert result.code == 2
+    assert result.out == ""
+    assert (
+        "Only 3 shoppers did something that teaches; a recommender needs at least 10" in result.err
+    )
+    assert shop.run("lake report", "--json").json["shoppers"]["members"] == 13, "the last good ones"

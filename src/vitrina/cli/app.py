@@ -11,12 +11,15 @@ import typer
 from typer.core import TyperGroup
 
 import vitrina
-from vitrina.cli import datasets, demo, installation, offline, online, releases
+from vitrina.cli import datasets, demo, installation, lake, offline, online, releases
 from vitrina.cli.console import say, say_error
-from vitrina.errors import MissingExtra, VitrinaError
+from vitrina.errors import MissingExtra, UnfitData, VitrinaError
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+UNFIT: Final = 2
+"""Exit code when the data was read and cannot make a recommender."""
 
 
 class Commands(TyperGroup):
@@ -25,6 +28,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UnfitData as error:
+            say_error(str(error))
+            raise typer.Exit(UNFIT) from None
         except VitrinaError as error:
             say_error(str(error))
         except ModuleNotFoundError as error:
@@ -87,6 +93,7 @@ app.command(rich_help_panel=OFFLINE)(offline.ingest)
 app.command(rich_help_panel=OFFLINE)(offline.train)
 app.command(rich_help_panel=OFFLINE)(offline.index)
 app.command(rich_help_panel=OFFLINE)(offline.evaluate)
+app.add_typer(lake.commands, name="lake", rich_help_panel=OFFLINE)
 app.command(rich_help_panel=RELEASES)(releases.publish)
 app.command(rich_help_panel=RELEASES)(releases.promote)
 app.command(rich_help_panel=RELEASES)(releases.rollback)

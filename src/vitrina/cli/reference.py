@@ -58,7 +58,8 @@ def commands_page() -> str:
         "one JSON value and nothing else), progress and messages to stderr.\n",
         "| exit code | meaning |\n|---|---|\n| 0 | done |\n"
         "| 1 | refused or failed; stderr says what was found and what to do |\n"
-        "| 2 | the command line cannot be understood |\n| 130 | stopped by Ctrl-C |\n",
+        "| 2 | the command line cannot be understood, or the data cannot make a recommender |\n"
+        "| 130 | stopped by Ctrl-C |\n",
     ]
     for name, command in all_commands():
         parts.append(f"## vitrina {name}\n\n{(command.help or '').strip()}\n")

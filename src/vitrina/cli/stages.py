@@ -23,8 +23,18 @@ def ingest_files(settings: Settings) -> IngestReport:
 
     with reporting("Ingesting") as report:
         return ingest(
-            settings, progress=lambda stage: report(STAGES.index(stage) / len(STAGES), stage)
+            settings,
+            fit_only=True,
+            progress=lambda stage: report(STAGES.index(stage) / len(STAGES), stage),
         )
+
+
+def make_report(settings: Settings) -> tuple[Path, dict[str, Any]]:
+    """The page about the lake's data; returns where it lies, and its figures."""
+    from vitrina.lake.quality.report import remake_report
+
+    with reporting("Reporting"):
+        return remake_report(settings)
 
 
 def load_histories(settings: Settings) -> int:

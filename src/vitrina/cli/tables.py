@@ -61,6 +61,20 @@ def ingest_report(report: IngestReport) -> list[RenderableType]:
     return shown
 
 
+def remarks(figures: Mapping[str, Any]) -> Table:
+    """What to look at first in the quality report; figures: its quality.json."""
+    from vitrina.lake.quality.remarks import remarks
+
+    table = _table("What to look at", "", "section", "")
+    table.show_header = False
+    for remark in remarks(figures):
+        mark = Text("!" if remark.weight == "warning" else "·", style="yellow")
+        table.add_row(mark, remark.section, Text(remark.text))
+    if not table.row_count:
+        table.add_row("", "", "Nothing stands out.")
+    return table
+
+
 def bundles(summaries: Sequence[BundleSummary]) -> Table:
     """The registry's bundles, the current one marked."""
     table = _table("Bundles", "version", "", "made", "index", "gates", right=("items",))

@@ -46,6 +46,9 @@ EVENT_REPAIRS: Final[Mapping[str, str]] = {
     "position": "not a whole number; event kept without a position",
 }
 
+UNKNOWN_ITEM: Final = "not in the catalog; add it to the items"
+"""Why an event is set apart whose item the catalog lacks; the report counts these apart."""
+
 Fault = tuple[nw.Expr, str, str]
 """A condition under which a row cannot be used, the column at fault, and the reason."""
 
@@ -124,7 +127,7 @@ def check_events(
             "event_type",
             "unknown; add it to weights in [events] of vitrina.toml",
         ),
-        (nw.col("_known").is_null(), "item_id", "not in the catalog; add it to the items"),
+        (nw.col("_known").is_null(), "item_id", UNKNOWN_ITEM),
     ]
     repairs = {
         name: incoming.read(name, values.is_given) & nw.col(name).is_null()

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from vitrina.errors import DataError
 from vitrina.lake.clean import (
     EVENT_REPAIRS,
     ITEM_REPAIRS,
@@ -24,6 +23,9 @@ from vitrina.lake.engine import Engine, Frame, open_engine
 from vitrina.lake.partitions import months_of, write_months
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import find_bots
+from vitrina.lake.quality.fitness import measure, require_fit, require_rows
+from vitrina.lake.quality.profile import Tables
+from vitrina.lake.quality.report import write_report
 from vitrina.lake.quarantine import (
     CheckedTable,
     check_files,
@@ -34,7 +36,7 @@ from vitrina.lake.quarantine import (
 )
 from vitrina.lake.readers.raw import Wanted
 from vitrina.lake.readers.read import read_table
-from vitrina.lake.report import IngestReport, TableReport
+from vitrina.lake.report import IngestReport
 from vitrina.lake.sessions import sessionise
 from vitrina.lake.tables import REPORT, new_tables, table_at, write_json
 from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
@@ -57,14 +59,19 @@ Progress = Callable[[str], None]
 
 
 def ingest(
-    settings: Settings, *, now: datetime | None = None, progress: Progress | None = None
+    settings: Settings,
+    *,
+    now: datetime | None = None,
+    fit_only: bool = False,
+    progress: Progress | None = None,
 ) -> IngestReport:
     """Read all items and events that [lake] names into the lake's tables.
 
-    now: the ingest's clock (default: the present). progress is told each of STAGES as it begins.
-    The new tables replace the old ones in one step at the end; whatever stops the run before
-    that leaves the old ones as they were. Raises DataError when nothing usable is left: no item,
-    or no event.
+    now: the ingest's clock (default: the present). fit_only: refuse tables that cannot make a
+    recommender. progress is told each of STAGES as it begins. The new tables replace the old ones
+    in one step at the end; whatever stops the run before that leaves the old ones as they were.
+    Raises DataError when a source cannot be used, UnfitData when no item or no event is left and,
+    with fit_only, when `quality.fitness` finds another obstacle.
     """
     stage = _Stages(progress)
     with open_engine(settings) as engine, new_tables(settings.paths.lake) as folder:
@@ -96,7 +103,8 @@ def ingest(
             events = engine.persist(events)
             write_months(engine, events, table_at(folder, "events"), months_of(engine, events))
         with stage("bots"):
-            bots = find_bots(engine, events, activity(engine, events))
+            active = activity(engine, events)
+            bots = engine.persist(find_bots(engine, events, active))
             engine.write_parquet(bots.sort("key", "reason"), table_at(folder, "bots"))
         with stage("report"):
             tables = (checked_items, checked_events)
@@ -106,8 +114,11 @@ def ingest(
             )
             items_report = table_report(engine, checked_items, count(engine, items), bad)
             events_report = table_report(engine, checked_events, count(engine, events), bad)
-            _require_rows("items", items_report)
-            _require_rows("events", events_report)
+            require_rows("items", items_report)
+            require_rows("events", events_report)
+            weights = settings.events.weights
+            if fit_only:
+                require_fit(measure(engine, events, active, bots, weights))
             totals = _totals(engine, events)
             shown = examples(engine, bad)
         report = IngestReport(
@@ -118,6 +129,8 @@ def ingest(
             seconds=stage.seconds,
         )
         write_json(folder / REPORT, report.to_json())
+        described = Tables(items, events, bad, bots, active)
+        write_report(engine, folder, described, report.to_json(), weights)
     return report
 
 
@@ -129,18 +142,6 @@ def _check_items(engine: Engine, settings: Settings) -> CheckedTable:
     )
     check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars)
     return check_files(engine, "items", raw, check, ITEM_REPAIRS)
-
-
-def _require_rows(table: str, report: TableReport) -> None:
-    """No recommender is made of no items or no events."""
-    if report.kept:
-        return
-    if report.quarantined:
-        reason, rows = max(report.quarantined.items(), key=lambda entry: entry[1])
-        why = f"none of {report.read:,} rows can be used; most often ({rows:,}): {reason}"
-    else:
-        why = "the files hold no rows"
-    raise DataError(f"There are no {table} to learn from: {why}. The lake was left as it was.")
 
 
 def _totals(engine: Engine, events: Frame) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""The report as one HTML page that needs nothing else: no network, no script, no font file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from vitrina import __version__
+from vitrina.lake.quality.charts import (
+    HEIGHT,
+    MONTHS,
+    WIDTH,
+    compact,
+    events_over_time,
+    price,
+    price_histogram,
+    rank_curve,
+)
+from vitrina.lake.quality.prices import PRICE_EDGES
+from vitrina.lake.quality.remarks import remarks
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def report_page(figures: Mapping[str, Any]) -> str:
+    """The report of one set of tables. figures: its quality.json, of this version's FORMAT."""
+    types = [entry["type"] for entry in figures["types"]]
+    time = events_over_time(figures["days"], types)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            figures=figures,
+            remarks=remarks(figures),
+            time=time,
+            colour_of={name: number for number, (name, _) in enumerate(time.layers)},
+            items=rank_curve(figures["items"]["curve"]),
+            shoppers=rank_curve(figures["shoppers"]["curve"]),
+            prices=(
+                price_histogram(figures["prices"]["histogram"], PRICE_EDGES)
+                if figures["prices"]["items"]
+                else None
+            ),
+            version=__version__,
+            now=datetime.now(UTC),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        css=(TEMPLATES / "report.css").read_text("utf-8"), width=WIDTH, height=HEIGHT
+    )
+    environment.filters.update(n=_number, share=_share, compact=compact, price=price, day=_day)
+    return environment
+
+
+def _number(value: float) -> str:
+    """Whole numbers as they are, others with one digit."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def _share(value: float) -> str:
+    """A share in percent; what is little is not called nothing, nor nearly all everything."""
+    if value == 0 or value == 1:
+        return f"{value:.0%}"
+    if value < 0.001:
+        return "< 0.1%"
+    if 0.999 < value < 1:
+        return "> 99.9%"
+    return f"{value:.1%}"
+
+
+def _day(moment: str) -> str:
+    """An ISO moment as `5 May 2024`."""
+    found = datetime.fromisoformat(moment)
+    return f"{found.day} {MONTHS[found.month - 1]} {found.year}"
