@@ -56,6 +56,9 @@ DEFAULT_EVENT_WEIGHTS: Final[Mapping[str, float]] = {
 }
 """Weight of each event type in training. Types of weight 0 are logged and taught to no one."""
 
+LOOKS: Final = ("view", "click")
+"""Event types of looking at an item. Looking at it again without a look away is one look."""
+
 REPURCHASE_EVENT: Final = "purchase"
 """The event type whose repetition feeds the repurchase source ("Buy again")."""
 

@@ -15,7 +15,7 @@ from vitrina.lake.sequences import load_interactions, popularity
 from vitrina.lake.split import choose_split, to_us
 from vitrina.settings import EvaluateSettings
 
-TYPES = ["view", "purchase"]
+TYPES = ["purchase", "view"]
 EVENTS = """user_id,session_id,item_id,event_type,timestamp
 ben,s9,milk,purchase,2024-05-03T10:00:00Z
 ann,s1,soup,view,2024-05-01T10:00:00Z
@@ -41,7 +41,7 @@ def test_events_become_arrays_sorted_by_user_moment_and_item(lake: Path) -> None
     assert found.user_ids == ["ann", "ben", "session:v1"]
     assert found.user.tolist() == [0, 0, 0, 0, 1, 2]
     assert found.row.tolist() == [0, 2, 2, 0, 1, 1]
-    assert found.event_type.tolist() == [0, 0, 1, 0, 1, 0]
+    assert found.event_type.tolist() == [1, 0, 1, 1, 0, 1]
     assert found.session.tolist() == [0, 0, 0, 1, 2, 3]
     assert found.timestamp_us[0] == to_us(datetime(2024, 5, 1, 10))
     dtypes = [found.user.dtype, found.row.dtype, found.event_type.dtype, found.session.dtype]

@@ -11,9 +11,15 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from vitrina.lake.clean import check_events, check_items, unique_events, unique_items
+from vitrina.lake.clean import (
+    EVENT_REPAIRS,
+    ITEM_REPAIRS,
+    check_events,
+    check_items,
+    unique_events,
+    unique_items,
+)
 from vitrina.lake.engine import Engine, Frame, open_engine
-from vitrina.lake.mapping import wanted
 from vitrina.lake.partitions import months_of, write_months
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import find_bots
@@ -28,16 +34,34 @@ from vitrina.lake.quarantine import (
     quarantine,
     table_report,
 )
+from vitrina.lake.readers.raw import Wanted
 from vitrina.lake.readers.read import read_table
 from vitrina.lake.report import IngestReport
+from vitrina.lake.sequences import write_sequences
 from vitrina.lake.sessions import sessionise
+from vitrina.lake.shards import SHARDS
 from vitrina.lake.tables import REPORT, new_tables, table_at, write_json
 from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
 from vitrina.settings import Settings
 
-STAGES: Final = ("items", "read events", "check events", "sessions", "bots", "report")
+STAGES: Final = (
+    "items",
+    "read events",
+    "check events",
+    "sessions",
+    "sequences",
+    "bots",
+    "report",
+)
 """The stages of an ingest, in order: what `progress` is told."""
 
+REQUIRED_OF_ITEMS: Final = (("item_id",),)
+REQUIRED_OF_EVENTS: Final = (
+    ("item_id",),
+    ("event_type",),
+    ("timestamp",),
+    ("user_id", "session_id"),
+)
 CLOCK_TOLERANCE: Final = timedelta(days=1)
 """How far after the ingest's clock an event may lie before it counts as the future."""
 
@@ -67,7 +91,12 @@ def ingest(
             engine.write_parquet(items.sort("item_id"), table_at(folder, "items"))
         with stage("read events"):
             raw_events = read_table(
-                engine, "events", [wanted("events", source) for source in settings.lake.events]
+                engine,
+                "events",
+                [
+                    Wanted(source, list(EVENT_COLUMNS), REQUIRED_OF_EVENTS)
+                    for source in settings.lake.events
+                ],
             )
         with stage("check events"):
             check = partial(
@@ -76,13 +105,15 @@ def ingest(
                 event_types=settings.events.weights,
                 latest=_in_utc(now or datetime.now(UTC)) + CLOCK_TOLERANCE,
             )
-            checked_events = check_files(engine, "events", raw_events, settings.lake.events, check)
+            checked_events = check_files(engine, "events", raw_events, check, EVENT_REPAIRS)
         with stage("sessions"):
             gap = timedelta(minutes=settings.lake.session_gap_minutes)
             events = sessionise(unique_events(checked_events.good), gap).select(*EVENT_COLUMNS)
             events = events.with_columns(nw.col("timestamp").cast(nw.Datetime("us", "UTC")))
             events = engine.persist(events)
             write_months(engine, events, table_at(folder, "events"), months_of(engine, events))
+        with stage("sequences"):
+            write_sequences(engine, events, folder / SHARDS)
         with stage("bots"):
             active = activity(engine, events)
             bots = engine.persist(find_bots(engine, events, active))
@@ -116,10 +147,13 @@ def ingest(
 
 
 def _check_items(engine: Engine, settings: Settings) -> CheckedTable:
-    sources = settings.lake.items
-    raw = read_table(engine, "items", [wanted("items", source) for source in sources])
+    raw = read_table(
+        engine,
+        "items",
+        [Wanted(source, list(ITEM_COLUMNS), REQUIRED_OF_ITEMS) for source in settings.lake.items],
+    )
     check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars)
-    return check_files(engine, "items", raw, sources, check)
+    return check_files(engine, "items", raw, check, ITEM_REPAIRS)
 
 
 def _totals(engine: Engine, events: Frame) -> dict[str, Any]:

@@ -1,32 +1,150 @@
-"""The events as arrays: what training and evaluation read."""
+"""Shoppers' sequences: made of the events, kept as shards, read as arrays.
+
+A sequence is all that one shopper did, in the order of moment, item id and event type. A look
+(`schema.LOOKS`) at the item that the shopper's event just before was a look at, within the same
+session, is left out: reloading a page is no new interest. Nothing else is, and purchases least of
+all. Sequences are whole: what `max_history` cuts is the newest part before a moment, and training
+asks at many moments.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import narwhals as nw
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from vitrina.lake.engine import DuckDBEngine
-from vitrina.lake.quality.bots import without_bots
+from vitrina.errors import DataError
+from vitrina.lake.engine import DuckDBEngine, Engine, Frame
+from vitrina.lake.quality.bots import known_bots
+from vitrina.lake.shards import BUCKET_DIGITS, BUCKETS, SHARDS, read_shards, write_shards
 from vitrina.lake.shoppers import shopper_key
 from vitrina.lake.split import to_datetime
-from vitrina.lake.tables import scan_table
+from vitrina.lake.tables import current_tables, scan_table
+from vitrina.schema import LOOKS
 
 US_PER_DAY = 86_400_000_000
 
 
+def write_sequences(
+    engine: Engine, events: Frame, folder: Path, buckets: Collection[str] = BUCKETS
+) -> None:
+    """Write the shards of `buckets` into `folder`. events: the events table, or at least all
+    events of the shoppers in those buckets."""
+    keyed = events.select(
+        "session_id",
+        "item_id",
+        "event_type",
+        moment=nw.col("timestamp").cast(nw.Datetime("us")),
+        key=shopper_key(),
+    )
+    users = engine.persist(_users(engine, keyed, buckets))
+    names = engine.collect(keyed.select("item_id", "event_type").unique())
+    item_ids, event_types = _sorted_texts(names["item_id"]), _sorted_texts(names["event_type"])
+    coded = (
+        keyed.join(users, on="key", how="inner")
+        .join(_codes(engine, "item_id", item_ids, "item", np.int32), on="item_id", how="inner")
+        .join(
+            _codes(engine, "event_type", event_types, "kind", np.int16),
+            on="event_type",
+            how="inner",
+        )
+    )
+    sessions = engine.persist(_sessions(coded))
+    coded = coded.join(sessions, on=["bucket", "user", "session_id"], how="inner")
+    columns = ("bucket", "user", "moment", "item", "kind", "session")
+    looks = [code for code, name in enumerate(event_types.to_pylist()) if name in LOOKS]
+    sequences = _without_repeated_looks(coded.select(*columns), looks).sort(*columns)
+    write_shards(
+        folder,
+        engine.batches(sequences.select(*columns)),
+        engine.collect(users.select("bucket", "key").sort("bucket", "key")),
+        item_ids,
+        event_types,
+    )
+
+
+def buckets_of(engine: Engine, events: Frame) -> set[str]:
+    """The buckets of the events' shoppers: those whose shards these events have a part in."""
+    shoppers = engine.add_md5(events.select(key=shopper_key()).unique(), "key", "_digest")
+    prefix = nw.col("_digest").str.slice(0, BUCKET_DIGITS)
+    return set(engine.collect(shoppers.select(bucket=prefix).unique())["bucket"].to_pylist())
+
+
+def _users(engine: Engine, keyed: Frame, buckets: Collection[str]) -> Frame:
+    """key, bucket int16 and user int32, which counts the bucket's keys in their order."""
+    numbers = {name: number for number, name in enumerate(BUCKETS)}
+    wanted = engine.from_columns(
+        {
+            "_prefix": sorted(buckets),
+            "bucket": np.array([numbers[name] for name in sorted(buckets)], np.int16),
+        }
+    )
+    users = engine.add_md5(keyed.select("key").unique(), "key", "_digest")
+    users = users.with_columns(_prefix=nw.col("_digest").str.slice(0, BUCKET_DIGITS))
+    users = users.join(wanted, on="_prefix", how="inner").select("bucket", "key")
+    return _numbered(users, "user", per=["bucket"], order=["key"])
+
+
+def _sessions(coded: Frame) -> Frame:
+    """bucket, user, session_id and session int32: each shopper's sessions by first moment."""
+    sessions = coded.group_by("bucket", "user", "session_id").agg(first=nw.col("moment").min())
+    sessions = _numbered(sessions, "session", per=["bucket", "user"], order=["first", "session_id"])
+    return sessions.drop("first")
+
+
+def _numbered(frame: Frame, into: str, *, per: Sequence[str], order: Sequence[str]) -> Frame:
+    """Count the rows of each group from 0, in an order that must be total."""
+    frame = frame.with_columns(_one=nw.lit(1))
+    place = nw.col("_one").cum_sum().over(*per, order_by=order) - 1
+    return frame.with_columns(place.cast(nw.Int32).alias(into)).drop("_one")
+
+
+def _codes(
+    engine: Engine,
+    name: str,
+    values: pa.Array,
+    into: str,
+    dtype: type[np.integer],
+) -> Frame:
+    return engine.from_columns({name: values, into: np.arange(len(values), dtype=dtype)})
+
+
+def _sorted_texts(column: pa.ChunkedArray) -> pa.Array:
+    values = column.unique()
+    return values.take(pc.sort_indices(values)).cast(pa.string())
+
+
+def _without_repeated_looks(coded: Frame, looks: Sequence[int]) -> Frame:
+    """Leave out each look at the item of the look just before it, in one session."""
+    order = ["moment", "item", "kind"]
+    before = {
+        name: nw.col(name).shift(1).over("bucket", "user", order_by=order).alias(f"_{name}")
+        for name in ("item", "kind", "session")
+    }
+    repeated = nw.all_horizontal(
+        nw.col("kind").is_in(looks),
+        nw.col("_kind").is_in(looks),
+        nw.col("_item") == nw.col("item"),
+        nw.col("_session") == nw.col("session"),
+        ignore_nulls=False,
+    )
+    return coded.with_columns(*before.values()).filter(~repeated.fill_null(False))
+
+
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """Events, sorted by user, moment and item row; n events of u shoppers.
+    """Events of whole sequences, sorted by user, moment, item row and type; n events of u shoppers.
 
     user int32 [n]: position in user_ids. row int32 [n]: item row. event_type int16 [n]: code.
-    timestamp_us int64 [n]. session int32 [n]: dense code, by first appearance.
-    user_ids [u]: history keys (user_id, or `anonymous_key` of the session), sorted. Events of one
-    user, moment and item stand in the order of their type codes.
+    timestamp_us int64 [n]. session int32 [n]: dense code, in the order of the shoppers and of
+    their sessions' first moments. user_ids [u]: history keys (user_id, or `anonymous_key` of the
+    session), sorted.
     """
 
     user: NDArray[np.int32]
@@ -47,45 +165,132 @@ def load_interactions(
     item_ids: Sequence[str],
     event_types: Sequence[str],
 ) -> Interactions:
-    """The lake's events strictly before `before_us` (None: all).
+    """The shoppers' sequences strictly before `before_us` (None: whole).
 
-    Item rows and type codes are positions in `item_ids` and `event_types`; events of other items
-    and types are left out, and so are shoppers without any other. So are bots, if they were known
-    for what they are before `before_us`. Raises DataError when nothing was ingested yet.
+    Item rows and type codes are positions in `item_ids` and `event_types`, both sorted; events of
+    other items and types are left out, and so are shoppers without any other. So are bots, if they
+    were known for what they are before `before_us`. Raises DataError when nothing was ingested
+    yet.
     """
+    shards = _current_shards(lake)
+    keys = pa.chunked_array([shard["user"].dictionary for shard in shards], pa.string())
+    usable = np.invert(pc.is_in(keys, _bots(lake, before_us)).to_numpy())
+    rows = _positions([shard["item"].dictionary for shard in shards], item_ids)
+    codes = _positions([shard["event_type"].dictionary for shard in shards], event_types)
+    parts, first = [], 0
+    for shard, row, code in zip(shards, rows, codes, strict=True):
+        end = first + len(shard["user"].dictionary)
+        parts.append(_Part.of(shard, usable[first:end], row, code, before_us))
+        first = end
+    return _merged(parts, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The wanted events of one shard of u shoppers: columns as mapped, and which rows of them.
+
+    counts, sessions int64 [u]: each shopper's wanted events, and sessions up to the last of them.
+    row, code: what the shard's item and type codes stand for.
+    """
+
+    shard: pa.RecordBatch
+    wanted: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+    sessions: NDArray[np.int64]
+    row: NDArray[np.int32]
+    code: NDArray[np.int32]
+
+    @classmethod
+    def of(
+        cls,
+        shard: pa.RecordBatch,
+        usable: NDArray[np.bool_],
+        row: NDArray[np.int32],
+        code: NDArray[np.int32],
+        before_us: int | None,
+    ) -> _Part:
+        user = _codes_of(shard, "user")
+        wanted = usable[user]
+        wanted &= (row >= 0)[_codes_of(shard, "item")]
+        wanted &= (code >= 0)[_codes_of(shard, "event_type")]
+        if before_us is not None:
+            wanted &= _int64(shard, "moment") < before_us
+        counts = np.bincount(user[wanted], minlength=len(usable))
+        sessions = np.zeros(len(usable), np.int64)
+        present = np.flatnonzero(counts)
+        if len(present):
+            session = shard["session"].to_numpy()[wanted]
+            first = (np.cumsum(counts) - counts)[present]
+            sessions[present] = np.maximum.reduceat(session, first) + 1
+        return cls(shard, wanted, counts, sessions, row, code)
+
+
+def _merged(parts: Sequence[_Part], keys: pa.ChunkedArray) -> Interactions:
+    """The parts' shoppers in the order of their keys. keys: of all shoppers, part after part."""
+    counts = np.concatenate([np.zeros(0, np.int64), *(part.counts for part in parts)])
+    sessions = np.concatenate([np.zeros(0, np.int64), *(part.sessions for part in parts)])
+    known = np.flatnonzero(counts)
+    user_ids = keys.take(known)
+    order = pc.sort_indices(user_ids).to_numpy()
+    users, user_ids = known[order], user_ids.take(order)
+    begin, first_session = np.zeros_like(counts), np.zeros_like(counts)
+    begin[users] = np.cumsum(counts[users]) - counts[users]
+    first_session[users] = np.cumsum(sessions[users]) - sessions[users]
+    n = int(counts.sum())
+    row, event_type = np.empty(n, np.int32), np.empty(n, np.int16)
+    timestamp_us, session = np.empty(n, np.int64), np.empty(n, np.int32)
+    first = 0
+    for part in parts:
+        shard, wanted = part.shard, part.wanted
+        own = slice(first, first := first + len(part.counts))
+        user = _codes_of(shard, "user")[wanted]
+        place = np.arange(len(user))
+        place += (begin[own] - (np.cumsum(part.counts) - part.counts))[user]
+        row[place] = part.row[_codes_of(shard, "item")[wanted]]
+        event_type[place] = part.code[_codes_of(shard, "event_type")[wanted]]
+        timestamp_us[place] = _int64(shard, "moment")[wanted]
+        session[place] = first_session[own][user] + shard["session"].to_numpy()[wanted]
+    return Interactions(
+        user=np.repeat(np.arange(len(users), dtype=np.int32), counts[users]),
+        row=row,
+        event_type=event_type,
+        timestamp_us=timestamp_us,
+        session=session,
+        user_ids=user_ids.to_pylist(),
+    )
+
+
+def _current_shards(lake: Path) -> list[pa.RecordBatch]:
+    folder = current_tables(lake) / SHARDS
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder.parent} holds no sequences: an older version made it. Run 'vitrina ingest'."
+        )
+    return read_shards(folder)
+
+
+def _bots(lake: Path, before_us: int | None) -> pa.Array:
     before = None if before_us is None else to_datetime(before_us)
     with DuckDBEngine() as engine:
-        items = engine.from_columns(
-            {"item_id": list(item_ids), "row": np.arange(len(item_ids), dtype=np.int32)}
-        )
-        types = engine.from_columns(
-            {
-                "event_type": list(event_types),
-                "code": np.arange(len(event_types), dtype=np.int16),
-            }
-        )
-        events = scan_table(engine, lake, "events")
-        if before is not None:
-            events = events.filter(nw.col("timestamp") < nw.lit(before))
-        bots = scan_table(engine, lake, "bots")
-        events = (
-            without_bots(events.with_columns(key=shopper_key()), bots, before=before)
-            .join(items, on="item_id", how="inner")
-            .join(types, on="event_type", how="inner")
-            .select("key", "timestamp", "row", "code", "session_id")
-            .sort("key", "timestamp", "row", "code", "session_id")
-        )
-        table = engine.collect(events)
-    users = table["key"].combine_chunks().dictionary_encode()
-    sessions = table["session_id"].combine_chunks().dictionary_encode()
-    return Interactions(
-        user=users.indices.to_numpy().astype(np.int32, copy=False),
-        row=table["row"].to_numpy(),
-        event_type=table["code"].to_numpy(),
-        timestamp_us=table["timestamp"].cast("int64").to_numpy(),
-        session=sessions.indices.to_numpy().astype(np.int32, copy=False),
-        user_ids=users.dictionary.to_pylist(),
-    )
+        keys = engine.collect(known_bots(scan_table(engine, lake, "bots"), before=before))["key"]
+    return keys.combine_chunks().cast(pa.string())
+
+
+def _positions(dictionaries: Sequence[pa.Array], names: Sequence[str]) -> list[NDArray[np.int32]]:
+    """For each dictionary, the position of each of its texts in `names`, −1 where it is not."""
+    texts = pa.chunked_array(dictionaries, pa.string())
+    places = pc.index_in(texts, pa.array(names, pa.string())).fill_null(-1).to_numpy()
+    return np.split(places, np.cumsum([len(values) for values in dictionaries])[:-1])
+
+
+def _codes_of(shard: pa.RecordBatch, column: str) -> NDArray[np.integer]:
+    codes: NDArray[np.integer] = shard[column].indices.to_numpy()
+    return codes
+
+
+def _int64(shard: pa.RecordBatch, column: str) -> NDArray[np.int64]:
+    values: NDArray[np.int64] = shard[column].view(pa.int64()).to_numpy()
+    return values
 
 
 def popularity(

@@ -6,7 +6,7 @@ differently is behind this protocol; outside of this package nothing asks which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
@@ -79,11 +79,23 @@ class Engine(Protocol):
         Null where the text is null. Narwhals has no expression for it.
         """
 
+    def add_md5(self, frame: Frame, column: str, into: str) -> Frame:
+        """Add the column `into`: the MD5 of the text in `column` (UTF-8) in lower-case hex.
+
+        Narwhals has no expression for it.
+        """
+
     def persist(self, frame: Frame) -> Frame:
         """Compute a frame once and keep it until the engine closes."""
 
     def collect(self, frame: Frame) -> pa.Table:
         """Compute a frame into memory, as an Arrow table."""
+
+    def batches(self, frame: Frame) -> Iterator[pa.RecordBatch]:
+        """Compute a frame and hand out its rows in its order, never all of them at once.
+
+        Compute nothing else with this engine before the last batch is taken.
+        """
 
     def write_parquet(self, frame: Frame, path: Path) -> None:
         """Write a frame under `path`: complete, or absent.

@@ -23,6 +23,8 @@ from vitrina.lake.engine.files import aside_of, move_into_place, remove
 MEMORY_GB: Final = 2.5
 """DuckDB's share of memory; what does not fit goes to a temporary folder on disk."""
 
+BATCH_ROWS: Final = 200_000
+
 # What is left of a JSON text without its strings: DuckDB takes a comma after the last element
 # and numbers that are none for JSON, and other readers do not.
 _STRINGS: Final = r'"([^"\\]|\\.)*"'
@@ -102,6 +104,11 @@ class DuckDBEngine:
             relation.select(duckdb.StarExpression(), duckdb.SQLExpression(is_object).alias(mark))
         )
 
+    def add_md5(self, frame: Frame, column: str, into: str) -> Frame:
+        relation: duckdb.DuckDBPyRelation = frame.to_native()
+        digest = duckdb.FunctionExpression("md5", duckdb.ColumnExpression(column)).alias(into)
+        return nw.from_native(relation.select(duckdb.StarExpression(), digest))
+
     def persist(self, frame: Frame) -> Frame:
         name = self.new_name()
         with _failures():
@@ -117,6 +124,10 @@ class DuckDBEngine:
         with _failures():
             table: pa.Table = frame.collect(backend="pyarrow").to_native()
         return table
+
+    def batches(self, frame: Frame) -> Iterator[pa.RecordBatch]:
+        with _failures():
+            yield from frame.to_native().to_arrow_reader(BATCH_ROWS)
 
     def write_parquet(self, frame: Frame, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -115,6 +115,12 @@ class SparkEngine:
         schema = StructType([*rows.schema.fields, StructField(mark, BooleanType())])
         return self._frame(rows.mapInArrow(judge, schema))
 
+    def add_md5(self, frame: Frame, column: str, into: str) -> Frame:
+        from pyspark.sql import functions
+
+        rows: DataFrame = frame.to_native()
+        return self._frame(rows.withColumn(into, functions.md5(column)))
+
     def persist(self, frame: Frame) -> Frame:
         path = self._new_path()
         self._write(frame, path)
@@ -124,6 +130,14 @@ class SparkEngine:
         with _failures():
             table: pa.Table = frame.collect(backend="pyarrow").to_native()
         return table
+
+    def batches(self, frame: Frame) -> Iterator[pa.RecordBatch]:
+        # The files of a sorted frame are in order by name.
+        path = self._new_path()
+        self._write(frame, path)
+        for file in sorted(path.glob("*.parquet")):
+            yield from pq.ParquetFile(file).iter_batches()
+        remove(path)
 
     def write_parquet(self, frame: Frame, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -115,14 +115,22 @@ def find_bots(engine: Engine, events: Frame, activity: Frame) -> Frame:
     )
 
 
+def known_bots(bots: Frame, *, before: datetime | None) -> Frame:
+    """The keys of the shoppers flagged before a moment; None counts every flag.
+
+    bots: bots.parquet. before: the moment of prediction.
+    """
+    if before is not None:
+        bots = bots.filter(nw.col("since") <= nw.lit(before))
+    return bots.select("key").unique()
+
+
 def without_bots(events: Frame, bots: Frame, *, before: datetime | None) -> Frame:
     """The events, which have their shopper's `key`, of those not flagged before `before`.
 
     bots: bots.parquet. before: the moment of prediction; None counts every flag.
     """
-    if before is not None:
-        bots = bots.filter(nw.col("since") <= nw.lit(before))
-    return events.join(bots.select("key").unique(), on="key", how="anti")
+    return events.join(known_bots(bots, before=before), on="key", how="anti")
 
 
 def _days(engine: Engine, events: Frame, keys: Frame) -> Frame:

@@ -1,0 +1,152 @@
+"""Shoppers' sequences as Arrow files that training memory-maps.
+
+    sequences/00.arrow … ff.arrow    one file a bucket of shoppers that has any
+
+A shopper's bucket is the first two hexadecimal digits of the MD5 of the history key in UTF-8, so
+that every engine, and any later run, puts the same shopper into the same file. A file holds the
+whole sequences of its shoppers, sorted by key, moment, item id and event type, in one record
+batch, uncompressed:
+
+    user        dictionary<int32, string>   history key
+    item        dictionary<int32, string>   item_id
+    event_type  dictionary<int16, string>
+    moment      timestamp[us, UTC]
+    pause       duration[us]                since the shopper's event before it; 0 for the first
+    session     int32                       the shopper's sessions, counted from 0
+
+Dictionaries are sorted and hold what the file uses, no more: a file is a function of its
+shoppers' events alone, so that neither a new item nor another shopper's event changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from vitrina.errors import DataError
+
+SHARDS: Final = "sequences"
+SUFFIX: Final = ".arrow"
+BUCKET_DIGITS: Final = 2
+BUCKETS: Final = tuple(f"{number:02x}" for number in range(16**BUCKET_DIGITS))
+
+SCHEMA: Final = pa.schema(
+    [
+        ("user", pa.dictionary(pa.int32(), pa.string())),
+        ("item", pa.dictionary(pa.int32(), pa.string())),
+        ("event_type", pa.dictionary(pa.int16(), pa.string())),
+        ("moment", pa.timestamp("us", "UTC")),
+        ("pause", pa.duration("us")),
+        ("session", pa.int32()),
+    ]
+)
+
+
+def bucket_of(key: str) -> str:
+    """The bucket of a history key, an entry of BUCKETS."""
+    return hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()[:BUCKET_DIGITS]
+
+
+def write_shards(
+    folder: Path,
+    events: Iterable[pa.RecordBatch],
+    users: pa.Table,
+    item_ids: pa.Array,
+    event_types: pa.Array,
+) -> None:
+    """Write one file in `folder` for each bucket of `events`.
+
+    events: bucket int16, user, item int32, kind int16, moment timestamp[us], session int32, sorted
+    by bucket, user, moment, item, kind. users: bucket, key, sorted by both; `user` counts in those
+    of the bucket. item and kind count in item_ids and event_types, which are sorted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buckets = users["bucket"].to_numpy()
+    keys = users["key"].combine_chunks()
+    for bucket, columns in _by_bucket(events):
+        first, end = np.searchsorted(buckets, [bucket, bucket + 1])
+        batch = _record_batch(columns, keys.slice(first, end - first), item_ids, event_types)
+        with (folder / f"{BUCKETS[bucket]}{SUFFIX}").open("wb") as file:
+            with pa.ipc.new_file(file, SCHEMA) as writer:
+                writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_shards(folder: Path) -> list[pa.RecordBatch]:
+    """The shards in `folder`, memory-mapped: nothing is read before it is looked at.
+
+    Raises DataError for a file that is no shard.
+    """
+    return [_map(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+
+
+def _map(path: Path) -> pa.RecordBatch:
+    try:
+        with pa.memory_map(str(path)) as file:
+            batch = pa.ipc.open_file(file).get_batch(0)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} is no readable shard of sequences: {error}. Run 'vitrina ingest' again."
+        ) from error
+    if not batch.schema.equals(SCHEMA):
+        raise DataError(
+            f"{path} has the columns {', '.join(map(str, batch.schema))}; this version of Vitrina "
+            f"reads {', '.join(map(str, SCHEMA))}. Run 'vitrina ingest' again."
+        )
+    return batch
+
+
+def _by_bucket(events: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """Each bucket's rows, gathered from consecutive batches."""
+    rows: list[pa.RecordBatch] = []
+    current = -1
+    for batch in events:
+        buckets = batch.column("bucket").to_numpy()
+        cuts = np.flatnonzero(np.diff(buckets)) + 1
+        for first, end in zip([0, *cuts], [*cuts, len(buckets)], strict=True):
+            if first == end:
+                continue
+            if rows and buckets[first] != current:
+                yield current, pa.Table.from_batches(rows)
+                rows = []
+            current = int(buckets[first])
+            rows.append(batch.slice(first, end - first))
+    if rows:
+        yield current, pa.Table.from_batches(rows)
+
+
+def _record_batch(
+    columns: pa.Table, keys: pa.Array, item_ids: pa.Array, event_types: pa.Array
+) -> pa.RecordBatch:
+    user, moment = columns["user"].to_numpy(), columns["moment"].cast(pa.int64()).to_numpy()
+    pause = np.diff(moment, prepend=moment[:1])
+    pause[np.flatnonzero(np.diff(user)) + 1] = 0
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.DictionaryArray.from_arrays(user, keys),
+            _used(columns["item"].to_numpy(), item_ids, np.int32),
+            _used(columns["kind"].to_numpy(), event_types, np.int16),
+            pa.array(moment, pa.timestamp("us", "UTC")),
+            pa.array(pause, pa.duration("us")),
+            columns["session"].combine_chunks(),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _used(
+    codes: NDArray[np.integer], values: pa.Array, dtype: type[np.integer]
+) -> pa.DictionaryArray:
+    """Codes in `values` as a dictionary column of the values that occur."""
+    occurs = np.zeros(len(values), np.bool_)
+    occurs[codes] = True
+    place = (np.cumsum(occurs) - 1).astype(dtype)
+    return pa.DictionaryArray.from_arrays(place[codes], values.take(np.flatnonzero(occurs)))
