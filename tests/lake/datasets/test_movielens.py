@@ -61,3 +61,30 @@ def test_1m_and_10m_have_two_colons(tmp_path: Path, name: str, encoding: str) ->
         ("2", "73", "view", 3.0),
         ("1", "1", "view", 3.5),
     ]
+
+
+@pytest.mark.parametrize("name", ["movielens-20m", "movielens-25m", "movielens-32m"])
+def test_later_ones_are_csv(tmp_path: Path, name: str) -> None:
+    copy = write_copy(
+        tmp_path / "download",
+        {
+            "ml/movies.csv": "movieId,title,genres\n"
+            "1,Toy Story (1995),Adventure|Animation|Children|Comedy|Fantasy\n"
+            '11,"American President, The (1995)",Comedy|Drama|Romance\n'
+            "171749,Death Note: Desu nôto (2006–2007),(no genres listed)\n",
+            "ml/ratings.csv": "userId,movieId,rating,timestamp\n"
+            "1,11,4.0,1147880044\n1,1,3.5,1147868817\n2,171749,5.0,1147868828\n",
+            "ml/tags.csv": "userId,movieId,tag,timestamp\n3,260,classic,1439472355\n",
+        },
+    )
+    report = ingest_copy(tmp_path, name, copy)
+    items = items_of(tmp_path)
+    assert items["11"]["title"] == "American President, The (1995)"
+    assert items["11"]["category_path"] == "Comedy > Drama > Romance"
+    assert items["171749"]["title"] == "Death Note: Desu nôto (2006–2007)"
+    assert events_of(tmp_path, "user_id", "item_id", "event_type", "value", "timestamp") == [
+        ("1", "1", "view", 3.5, datetime(2006, 5, 17, 12, 26, 57, tzinfo=UTC)),
+        ("2", "171749", "view", 5.0, datetime(2006, 5, 17, 12, 27, 8, tzinfo=UTC)),
+        ("1", "11", "view", 4.0, datetime(2006, 5, 17, 15, 34, 4, tzinfo=UTC)),
+    ]
+    assert report.events.quarantined == {}
