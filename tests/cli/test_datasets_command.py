@@ -8,7 +8,10 @@ from cli.cli_shop import Shop, run
 from lake.dataset_copy import write_copy
 from vitrina.lake.datasets.registry import DATASETS
 
-TOYS = {"toys/Toys.txt": "1 7 3 9\n2 9 7 3\n", "toys/Toys_item2attributes.json": '{"7": [1, 2]}'}
+TOYS = {
+    "toys/Toys.txt": "".join(f"{user} 7 3 9\n" for user in range(1, 21)),
+    "toys/Toys_item2attributes.json": '{"7": [1, 2]}',
+}
 
 
 def test_the_list_has_every_set_with_terms_and_address() -> None:
@@ -36,7 +39,7 @@ def test_a_copy_is_set_up_and_ingested(tmp_path: Path) -> None:
     assert "There are no moments." in done.err
     assert 'files = ["data/prepared/events.parquet"]' in shop.config.read_text()
     report = shop.run("ingest", "--json").json
-    assert (report["items"]["kept"], report["events"]["kept"], report["users"]) == (3, 6, 2)
+    assert (report["items"]["kept"], report["events"]["kept"], report["users"]) == (3, 60, 20)
 
 
 def test_settings_that_are_there_are_not_touched(tmp_path: Path) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from towers.taste_shop import DAY_US, TasteShop, taste_shop
-from vitrina.towers.baselines import ImplicitALS, ItemKNN, OwnFrequency, RecentPopularity
-from vitrina.towers.factors import item_factors, met_matrix
+from vitrina.towers.baselines import (
+    EaseScores,
+    ImplicitALS,
+    ItemKNN,
+    OwnFrequency,
+    RecentPopularity,
+)
+from vitrina.towers.factors import RIDGE, item_factors, met_matrix
 
 ITEMS = 60
 
@@ -52,10 +60,53 @@ def test_ials_prefers_the_shoppers_own_taste(shop: TasteShop) -> None:
     assert scores[own & unmet].mean() > 3 * abs(scores[~own & unmet].mean())
 
 
+def test_ease_is_the_ridge_regression_of_each_item_on_the_others(shop: TasteShop) -> None:
+    met = met_matrix(shop.interactions, ITEMS).toarray().astype(np.float64)
+    expected = np.empty_like(met)
+    for item in range(ITEMS):
+        others = np.delete(met, item, axis=1)
+        gram = others.T @ others + RIDGE * np.eye(ITEMS - 1)
+        expected[:, item] = others @ np.linalg.solve(gram, others.T @ met[:, item])
+    users = np.array([2, 17, 39])
+    found = EaseScores(shop.interactions, ITEMS + 1).scores(users)
+    assert found[:, :ITEMS] == pytest.approx(expected[users], abs=1e-5)
+    assert not found[:, ITEMS].any()  # an item without events
+
+
+def test_factors_of_items_of_one_taste_point_the_same_way(shop: TasteShop) -> None:
+    factors = item_factors(shop.interactions, ITEMS, 8)
+    directions = factors / np.linalg.norm(factors, axis=1, keepdims=True)
+    cosine = directions @ directions.T
+    same = shop.taste_of_item[:, None] == shop.taste_of_item
+    np.fill_diagonal(same, val=False)
+    different = shop.taste_of_item[:, None] != shop.taste_of_item
+    assert cosine[same].mean() > cosine[different].mean() + 0.5
+
+
+def test_items_beyond_the_head_are_placed_among_their_like(
+    shop: TasteShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrina.towers.factors.HEAD_ITEMS", 40)
+    factors = item_factors(shop.interactions, ITEMS, 8)
+    met = np.bincount(shop.interactions.row, minlength=ITEMS)
+    lengths = np.linalg.norm(factors, axis=1)
+    assert (lengths[met > 0] > 0).all()
+    directions = factors / lengths[:, None]
+    tail = np.argsort(lengths)[:10]
+    nearest = np.argsort(-(directions[tail] @ directions.T), axis=1)[:, 1:6]
+    agree = shop.taste_of_item[nearest] == shop.taste_of_item[tail][:, None]
+    assert agree.mean() > 0.6  # one in four by chance
+
+
 def test_factors_are_the_same_each_time_and_zero_where_nothing_is_known(shop: TasteShop) -> None:
     events = shop.interactions
-    factors = item_factors(events, ITEMS + 2, 8, seed=3)
+    factors = item_factors(events, ITEMS + 2, 8)
     assert factors.shape == (ITEMS + 2, 8)
     assert not factors[ITEMS:].any()
     assert 0.5 < np.linalg.norm(factors, axis=1).max() < 2
-    assert factors.tolist() == item_factors(events, ITEMS + 2, 8, seed=3).tolist()
+    assert factors.tolist() == item_factors(events, ITEMS + 2, 8).tolist()
+
+
+def test_a_shop_with_one_item_sold_has_no_factors(shop: TasteShop) -> None:
+    only = replace(shop.interactions, row=np.zeros_like(shop.interactions.row))
+    assert not item_factors(only, 3, 8).any()

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import webbrowser
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from vitrina.cli import stages, tables
-from vitrina.cli.console import Config, Json, say, settings_of, show
+from vitrina.cli.console import Config, Json, reporting, say, settings_of, show
+
+IDENTICAL: Final = "identical"
+
+Folder = typer.Argument(
+    exists=True, file_okay=False, help="A lake, or a folder of one set of its tables."
+)
 
 commands: Final = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["--help", "-h"]}
@@ -17,9 +25,9 @@ commands: Final = typer.Typer(
 
 @commands.callback()
 def lake() -> None:
-    """Look at the tables that an ingest has made: their quality.
+    """Look at the tables that an ingest has made: their quality, and how two lakes differ.
 
-    Reads `paths.lake`.
+    Reads `paths.lake`, or the lakes that are named.
 
     Example:
 
@@ -47,3 +55,34 @@ def report(
     say(f"The report is at {page}")
     if open_ and not webbrowser.open(page.as_uri()):
         say("There is no browser here: open that file in one.", "yellow")
+
+
+@commands.command()
+def diff(
+    a: Annotated[Path, Folder],
+    b: Annotated[Path, Folder],
+    as_json: Json = False,
+) -> None:
+    """Compare two lakes, table by table, row by row.
+
+    Prints `identical` when every table has the same columns and the same rows, in whatever order
+    and files; else what differs, with a few of the rows, and the exit code is 1.
+
+    Reads the current tables of both lakes and changes nothing.
+
+    Example:
+
+        vitrina lake diff data/lake-duckdb data/lake-spark
+    """
+    from vitrina.lake.diff import diff_lakes
+
+    with reporting("Comparing") as report:
+        found = diff_lakes(a, b, progress=lambda table: report(None, table))
+    same = all(table.identical for table in found)
+    content = {"identical": same, "tables": [asdict(table) for table in found]}
+    if same:
+        show(content, as_json, IDENTICAL)
+        say(", ".join(f"{table.rows[0] or 0:,} {table.table}" for table in found))
+        return
+    show(content, as_json, *tables.lake_diff(found))
+    raise typer.Exit(1)

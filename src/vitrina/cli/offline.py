@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
 from vitrina.cli import stages, tables
 from vitrina.cli.console import Config, Json, say, settings_of, show
+
+Engine = Literal["duckdb", "spark"]
 
 SHOWN_OF_TRAINING: Final = (
     "steps",
@@ -21,6 +23,9 @@ SHOWN_OF_TRAINING: Final = (
 
 
 def ingest(
+    engine: Annotated[
+        Engine | None, typer.Option(help="What computes the tables.", show_default="[lake] engine")
+    ] = None,
     histories: Annotated[
         bool,
         typer.Option("--histories/--no-histories", help="Load the shoppers' histories, too."),
@@ -38,9 +43,12 @@ def ingest(
 
     Example:
 
-        VITRINA_LAKE__EVENTS='["clicks/*.csv"]' vitrina ingest
+        VITRINA_LAKE__EVENTS='["clicks/*.csv"]' vitrina ingest --engine duckdb
     """
     settings = settings_of(config)
+    if engine is not None:
+        lake = settings.lake.model_copy(update={"engine": engine})
+        settings = settings.model_copy(update={"lake": lake})
     report = stages.ingest_files(settings)
     loaded = stages.load_histories(settings) if histories else None
     content = report.to_json() | {"histories": loaded}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from vitrina.bundle.registry import BundleSummary
+    from vitrina.lake.diff import TableDiff
     from vitrina.lake.report import IngestReport, TableReport
 
 
@@ -73,6 +74,33 @@ def remarks(figures: Mapping[str, Any]) -> Table:
     if not table.row_count:
         table.add_row("", "", "Nothing stands out.")
     return table
+
+
+def lake_diff(found: Sequence[TableDiff]) -> list[RenderableType]:
+    """What differs between two lakes; below it, a few of the rows."""
+    counts = _table(
+        "Tables", "table", "differences", right=("rows of A", "rows of B", "only in A", "only in B")
+    )
+    examples = _table("For example", "table", "row", "in A", "in B")
+    for table in found:
+        notes = [*table.schema, *(f"{column}: {rows:,}" for column, rows in table.changed.items())]
+        counts.add_row(
+            table.table,
+            Text("same" if table.identical else "; ".join(notes)),
+            *("–" if rows is None else f"{rows:,}" for rows in table.rows),
+            f"{table.only_a:,}",
+            f"{table.only_b:,}",
+        )
+        for row in table.examples:
+            key = ", ".join(str(value) for value in row["key"].values())
+            examples.add_row(table.table, Text(key), _side(row["a"]), _side(row["b"]))
+    return [counts, examples] if examples.row_count else [counts]
+
+
+def _side(row: Mapping[str, Any] | None) -> Text:
+    if row is None:
+        return Text("–")
+    return Text(", ".join(f"{name}={value}" for name, value in row.items()))
 
 
 def bundles(summaries: Sequence[BundleSummary]) -> Table:

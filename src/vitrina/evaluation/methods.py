@@ -24,6 +24,7 @@ from vitrina.state.base import HistoryStore
 from vitrina.state.sqlite import SqliteState
 from vitrina.towers.baselines import (
     Baseline,
+    EaseScores,
     ImplicitALS,
     ItemKNN,
     OwnFrequency,
@@ -37,6 +38,7 @@ BASELINES: Final[dict[str, Callable[[Interactions, int], Baseline]]] = {
     "own most frequent": OwnFrequency,
     "item-kNN": ItemKNN,
     "iALS": ImplicitALS,
+    "EASE": EaseScores,
 }
 
 AVERAGE, MIX, LEARNED = "recency average", "short/long mix", "learned retrieval"

@@ -1,10 +1,8 @@
 """Items and events, validated: each row becomes kept, quarantined or a duplicate.
 
-A row is quarantined only when it cannot be used: an item without item_id; an event without item,
-shopper (user or session), known type or usable moment, or naming an item that the catalog lacks.
-A bad value that an item or event can do without (a NaN or negative price, a value that is no
-number, attributes that are no JSON object) is taken out and the row is kept; overlong texts are
-cut. Such repairs are listed in the quarantine table too, with `row_kept` true.
+What is demanded of them is the contract (`contract`). A row is quarantined only when it cannot be
+used; a bad value that an item or event can do without is taken out or cut and the row is kept.
+Such repairs are listed in the quarantine table too, with `row_kept` true.
 
 Of several items with one item_id the last is kept (by file path, then row). Of several events
 with one event_id, or with the same shopper, item, type and moment, the first is kept.
@@ -12,17 +10,17 @@ with one event_id, or with the same shopper, item, type and moment, the first is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final, Literal
 
 import narwhals as nw
 
 from vitrina.lake import values
+from vitrina.lake.contract import COLUMNS, IN_CATALOG, IS_OBJECT, RULES, Table, Terms
 from vitrina.lake.engine import LIST_SEPARATOR, ROW, Engine, Frame
+from vitrina.lake.mapping import INCOMING
 from vitrina.lake.readers.raw import FILE, RAW_CHARS
-from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
 
 COLUMN: Final = "_column"
 REASON: Final = "_reason"
@@ -30,110 +28,32 @@ RAW: Final = "_raw"
 """Of a row that cannot be used: the column at fault, why, and the row as `name=value` pairs."""
 REPAIRED: Final = "_repaired_"
 """Prefix of a boolean for each column that can be repaired."""
-INCOMING: Final = "_in_"
-"""Prefix of a column as the file has it."""
-
-ITEM_REPAIRS: Final[Mapping[str, str]] = {
-    "title": "longer than max_text_chars in [lake]; cut",
-    "description": "longer than max_text_chars in [lake]; cut",
-    "price": "not a number of 0 or more; item kept without a price",
-    "available": "neither true nor false; item kept as available",
-    "created_at": "not a timestamp; item kept without it",
-    "attributes": "not a JSON object; item kept without attributes",
-}
-EVENT_REPAIRS: Final[Mapping[str, str]] = {
-    "value": "not a number; event kept without a value",
-    "position": "not a whole number; event kept without a position",
-}
-
-UNKNOWN_ITEM: Final = "not in the catalog; add it to the items"
-"""Why an event is set apart whose item the catalog lacks; the report counts these apart."""
-
-Fault = tuple[nw.Expr, str, str]
-"""A condition under which a row cannot be used, the column at fault, and the reason."""
 
 
-def check_items(engine: Engine, raw: Frame, *, max_text_chars: int) -> Frame:
-    """Typed items, one for each raw row.
+def check_items(engine: Engine, mapped: Frame, *, max_text_chars: int) -> Frame:
+    """Items that keep the contract or say how they break it, one for each mapped row.
 
+    mapped: what `mapping.map_columns` returns.
     Returns `_file`, `_row`, the columns of ITEM_COLUMNS, REASON and COLUMN (null for a good row),
-    RAW (null for a row without fault or repair), and a REPAIRED boolean for each of ITEM_REPAIRS.
+    RAW (null for a row without fault or repair), and a REPAIRED boolean for each column of which
+    the contract may take out a value.
     """
-    incoming = _Incoming.of(raw, list(ITEM_COLUMNS))
-    frame = engine.mark_json_objects(incoming.frame, f"{INCOMING}attributes", "_is_object")
-    frame = frame.with_columns(**{name: incoming.read(name, values.text) for name in ITEM_COLUMNS})
-    frame = incoming.add_moment(frame, "created_at")
-    price = incoming.read("price", values.number)
-    frame = frame.with_columns(
-        category_path=nw.col("category_path").str.replace_all(rf"\s*[>{LIST_SEPARATOR}]\s*", " > "),
-        price=nw.when(price >= 0).then(price),
-        available=incoming.read("available", values.boolean),
-        attributes=nw.when(nw.col("_is_object")).then(nw.col("attributes")),
-        _overlong_title=nw.col("title").str.len_chars() > max_text_chars,
-        _overlong_description=nw.col("description").str.len_chars() > max_text_chars,
-    )
-    frame = frame.with_columns(
-        nw.col("title", "description").str.slice(0, max_text_chars),
-        nw.col("created_at").cast(nw.Datetime("us", "UTC")),
-    )
-    repairs = {
-        "title": nw.col("_overlong_title"),
-        "description": nw.col("_overlong_description"),
-        **{
-            name: incoming.read(name, values.is_given) & nw.col(name).is_null()
-            for name in ("price", "available", "created_at", "attributes")
-        },
-    }
-    no_id = (nw.col("item_id").is_null(), "item_id", "missing; every item needs its id")
-    return _judged(frame, ITEM_COLUMNS, [no_id], repairs)
+    frame = engine.mark_json_objects(mapped, "attributes", IS_OBJECT)
+    checked = _judged(frame, "items", max_text_chars=max_text_chars)
+    return checked.with_columns(nw.col("created_at").cast(nw.Datetime("us", "UTC")))
 
 
 def check_events(
-    raw: Frame, *, items: Frame, event_types: Collection[str], latest: datetime
+    mapped: Frame, *, items: Frame, event_types: Collection[str], latest: datetime
 ) -> Frame:
-    """Typed events, one for each raw row: what `check_items` returns, for EVENT_COLUMNS.
+    """Events, one for each mapped row: what `check_items` returns, for EVENT_COLUMNS.
 
     items: the catalog, of which item_id is used. event_types: the known ones.
     latest: the last moment (UTC, without zone) that is not the future.
     """
-    incoming = _Incoming.of(raw, list(EVENT_COLUMNS))
-    frame = incoming.frame.with_columns(
-        **{name: incoming.read(name, values.text) for name in EVENT_COLUMNS}
-    )
-    frame = incoming.add_moment(frame, "timestamp").with_columns(
-        value=incoming.read("value", values.number),
-        position=incoming.read("position", values.integer),
-    )
-    catalog = items.select("item_id", _known=nw.lit(True))
-    frame = frame.join(catalog, on="item_id", how="left")
-    moment = nw.col("timestamp")
-    faults: list[Fault] = [
-        (nw.col("item_id").is_null(), "item_id", "missing; an event names its item"),
-        (
-            nw.col("user_id").is_null() & nw.col("session_id").is_null(),
-            "user_id",
-            "missing, and session_id too; an event needs one of them",
-        ),
-        (
-            ~incoming.read("timestamp", values.is_given),
-            "timestamp",
-            "missing; an event needs its moment",
-        ),
-        (moment.is_null(), "timestamp", "not a timestamp; write ISO 8601 or seconds since 1970"),
-        (moment > nw.lit(latest), "timestamp", "in the future; check clock and time zone"),
-        (nw.col("event_type").is_null(), "event_type", "missing; say what happened"),
-        (
-            ~nw.col("event_type").is_in(sorted(event_types)),
-            "event_type",
-            "unknown; add it to weights in [events] of vitrina.toml",
-        ),
-        (nw.col("_known").is_null(), "item_id", UNKNOWN_ITEM),
-    ]
-    repairs = {
-        name: incoming.read(name, values.is_given) & nw.col(name).is_null()
-        for name in EVENT_REPAIRS
-    }
-    return _judged(frame, EVENT_COLUMNS, faults, repairs)
+    catalog = items.select("item_id", nw.lit(True).alias(IN_CATALOG))
+    frame = mapped.join(catalog, on="item_id", how="left")
+    return _judged(frame, "events", event_types=event_types, latest=latest)
 
 
 def unique_items(kept: Frame) -> Frame:
@@ -166,62 +86,64 @@ def _one_of_each(frame: Frame, keys: list[str], which: Literal["first", "last"])
     return frame.join(chosen, on="_place", how="semi").drop("_place")
 
 
-@dataclass(frozen=True, slots=True)
-class _Incoming:
-    """A raw frame under INCOMING names; columns that the files lack are null texts."""
-
-    frame: Frame
-    types: Mapping[str, nw.dtypes.DType]
-
-    @classmethod
-    def of(cls, raw: Frame, columns: Sequence[str]) -> _Incoming:
-        found = raw.collect_schema()
-        frame = raw.select(
-            FILE,
-            ROW,
-            *(
-                (nw.col(name) if name in found else nw.lit(None, nw.String)).alias(INCOMING + name)
-                for name in columns
-            ),
-        )
-        return cls(frame, {name: found.get(name, nw.String()) for name in columns})
-
-    def read(self, name: str, convert: Callable[[str, nw.dtypes.DType], nw.Expr]) -> nw.Expr:
-        return convert(INCOMING + name, self.types[name])
-
-    def add_moment(self, frame: Frame, name: str) -> Frame:
-        return values.add_moment(frame, INCOMING + name, self.types[name], name)
-
-
 def _judged(
     frame: Frame,
-    columns: Mapping[str, str],
-    faults: Sequence[Fault],
-    repairs: Mapping[str, nw.Expr],
+    table: Table,
+    *,
+    max_text_chars: int = 0,
+    event_types: Collection[str] = (),
+    latest: datetime = datetime.max,
 ) -> Frame:
     """Name the first fault of each row and its repairs, and spell out the rows that have any."""
-    column, reason = nw.lit(None, nw.String), nw.lit(None, nw.String)
-    for fault, name, why in reversed(faults):
-        column = nw.when(fault).then(nw.lit(name)).otherwise(column)
-        reason = nw.when(fault).then(nw.lit(why)).otherwise(reason)
-    flags = [repair.fill_null(False).alias(REPAIRED + name) for name, repair in repairs.items()]
-    frame = frame.with_columns(column.alias(COLUMN), reason.alias(REASON), *flags)
-    pairs = [
-        nw.concat_str(
-            [nw.lit(f"{name}="), nw.col(INCOMING + name).cast(nw.String).str.slice(0, RAW_CHARS)]
-        )
-        for name in columns
-    ]
-    spelled = nw.concat_str(pairs, separator=" | ", ignore_nulls=True).str.slice(0, RAW_CHARS)
-    noted = nw.any_horizontal(
-        ~nw.col(REASON).is_null(), *(REPAIRED + name for name in repairs), ignore_nulls=True
+    types = frame.collect_schema()
+    terms = Terms(
+        given=lambda name: values.is_given(INCOMING + name, types[INCOMING + name]),
+        max_text_chars=max_text_chars,
+        event_types=event_types,
+        latest=latest,
     )
+    columns, rules = COLUMNS[table], RULES[table]
+    column, reason = nw.lit(None, nw.String), nw.lit(None, nw.String)
+    flags = []
+    for rule in reversed(rules):
+        broken = rule.broken(terms)
+        if rule.takes == "row":
+            column = nw.when(broken).then(nw.lit(rule.column)).otherwise(column)
+            reason = nw.when(broken).then(nw.lit(rule.reason)).otherwise(reason)
+        else:
+            flags.append(broken.fill_null(False).alias(REPAIRED + rule.column))
+    frame = frame.with_columns(column.alias(COLUMN), reason.alias(REASON), *flags)
+    # After the flags, for those look at the values that are taken out here.
+    frame = frame.with_columns(
+        **{
+            rule.column: nw.when(nw.col(REPAIRED + rule.column))
+            .then(rule.instead(terms))
+            .otherwise(nw.col(rule.column))
+            for rule in rules
+            if rule.instead
+        }
+    )
+    repaired = [REPAIRED + rule.column for rule in rules if rule.takes == "value"]
+    noted = nw.any_horizontal(~nw.col(REASON).is_null(), *repaired, ignore_nulls=True)
     return frame.select(
         FILE,
         ROW,
         COLUMN,
         REASON,
-        nw.when(noted).then(spelled).alias(RAW),
-        *(REPAIRED + name for name in repairs),
+        nw.when(noted).then(_spelled(columns, types)).alias(RAW),
+        *repaired,
         *columns,
     )
+
+
+def _spelled(columns: Collection[str], types: Mapping[str, nw.dtypes.DType]) -> nw.Expr:
+    """A row as the file has it, in `name=value` pairs under our names."""
+    pairs = []
+    for name in columns:
+        incoming, dtype = INCOMING + name, types[INCOMING + name]
+        # An engine has a spelling of its own for floats.
+        text = values.text(incoming, dtype) if dtype.is_float() else nw.col(incoming)
+        shown = text.cast(nw.String).str.slice(0, RAW_CHARS)
+        shown = shown.str.replace_all(LIST_SEPARATOR, ", ", literal=True)
+        pairs.append(nw.concat_str([nw.lit(f"{name}="), shown]))
+    return nw.concat_str(pairs, separator=" | ", ignore_nulls=True).str.slice(0, RAW_CHARS)

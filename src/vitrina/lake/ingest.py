@@ -11,15 +11,9 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from vitrina.lake.clean import (
-    EVENT_REPAIRS,
-    ITEM_REPAIRS,
-    check_events,
-    check_items,
-    unique_events,
-    unique_items,
-)
+from vitrina.lake.clean import check_events, check_items, unique_events, unique_items
 from vitrina.lake.engine import Engine, Frame, open_engine
+from vitrina.lake.mapping import wanted
 from vitrina.lake.partitions import months_of, write_months
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import find_bots
@@ -34,7 +28,6 @@ from vitrina.lake.quarantine import (
     quarantine,
     table_report,
 )
-from vitrina.lake.readers.raw import Wanted
 from vitrina.lake.readers.read import read_table
 from vitrina.lake.report import IngestReport
 from vitrina.lake.sequences import write_sequences
@@ -55,13 +48,6 @@ STAGES: Final = (
 )
 """The stages of an ingest, in order: what `progress` is told."""
 
-REQUIRED_OF_ITEMS: Final = (("item_id",),)
-REQUIRED_OF_EVENTS: Final = (
-    ("item_id",),
-    ("event_type",),
-    ("timestamp",),
-    ("user_id", "session_id"),
-)
 CLOCK_TOLERANCE: Final = timedelta(days=1)
 """How far after the ingest's clock an event may lie before it counts as the future."""
 
@@ -91,12 +77,7 @@ def ingest(
             engine.write_parquet(items.sort("item_id"), table_at(folder, "items"))
         with stage("read events"):
             raw_events = read_table(
-                engine,
-                "events",
-                [
-                    Wanted(source, list(EVENT_COLUMNS), REQUIRED_OF_EVENTS)
-                    for source in settings.lake.events
-                ],
+                engine, "events", [wanted("events", source) for source in settings.lake.events]
             )
         with stage("check events"):
             check = partial(
@@ -105,7 +86,7 @@ def ingest(
                 event_types=settings.events.weights,
                 latest=_in_utc(now or datetime.now(UTC)) + CLOCK_TOLERANCE,
             )
-            checked_events = check_files(engine, "events", raw_events, check, EVENT_REPAIRS)
+            checked_events = check_files(engine, "events", raw_events, settings.lake.events, check)
         with stage("sessions"):
             gap = timedelta(minutes=settings.lake.session_gap_minutes)
             events = sessionise(unique_events(checked_events.good), gap).select(*EVENT_COLUMNS)
@@ -147,13 +128,10 @@ def ingest(
 
 
 def _check_items(engine: Engine, settings: Settings) -> CheckedTable:
-    raw = read_table(
-        engine,
-        "items",
-        [Wanted(source, list(ITEM_COLUMNS), REQUIRED_OF_ITEMS) for source in settings.lake.items],
-    )
+    sources = settings.lake.items
+    raw = read_table(engine, "items", [wanted("items", source) for source in sources])
     check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars)
-    return check_files(engine, "items", raw, check, ITEM_REPAIRS)
+    return check_files(engine, "items", raw, sources, check)
 
 
 def _totals(engine: Engine, events: Frame) -> dict[str, Any]:

@@ -7,32 +7,32 @@ whole row is at fault), reason, raw (the row's text, cut), row_kept (true where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import narwhals as nw
 
 from vitrina.errors import DataError, UnreadableFile
 from vitrina.lake.clean import COLUMN, RAW, REASON, REPAIRED
+from vitrina.lake.contract import Table, repairs
 from vitrina.lake.engine import ROW, Engine, Frame
+from vitrina.lake.mapping import SourceMap, map_columns, mapped_columns
 from vitrina.lake.readers.raw import FILE, REJECTED_COLUMNS, RawTable, UnusableFile
 from vitrina.lake.report import TableReport
+from vitrina.settings_sources import Source
 
 EXAMPLES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedTable:
-    """The rows of one table after `clean`, and the files they came from.
+    """The rows of one table after `clean`, and the files and columns they came from."""
 
-    repairs: what may have been repaired, column -> reason.
-    """
-
-    name: str
+    name: Table
     raw: RawTable
     rows: Frame
-    repairs: Mapping[str, str]
+    mapped: list[SourceMap]
     unusable: list[UnusableFile]
 
     @property
@@ -43,26 +43,29 @@ class CheckedTable:
 
 def check_files(
     engine: Engine,
-    name: str,
+    name: Table,
     raw: RawTable,
+    sources: Sequence[Source],
     check: Callable[[Frame], Frame],
-    repairs: Mapping[str, str],
 ) -> CheckedTable:
-    """Run `check` over each file. A file that turns out to be damaged is left out whole.
+    """Map each file's columns and run `check` over its rows.
 
-    Raises DataError when no file is left.
+    A file that turns out to be damaged is left out whole. Raises DataError when no file is left,
+    and when a source's map names a column that none of its files has.
     """
+    mapped = mapped_columns(raw, name, sources)
     checked: list[Frame] = []
     unusable = list(raw.unusable)
     for number, frame in raw.frames.items():
         try:
-            checked.append(engine.persist(check(frame)))
+            rows = map_columns(frame, name, sources[raw.files[number].wanted])
+            checked.append(engine.persist(check(rows)))
         except UnreadableFile as error:
             address = raw.files[number].address
             unusable.append(UnusableFile(address, f"{address} is damaged: {error}"))
     if not checked:
         raise DataError(unusable[-1].reason)
-    return CheckedTable(name, raw, nw.concat(checked), repairs, unusable)
+    return CheckedTable(name, raw, nw.concat(checked), mapped, unusable)
 
 
 def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
@@ -80,7 +83,7 @@ def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
             no,
         ),
     ]
-    for column, reason in checked.repairs.items():
+    for column, reason in repairs(checked.name).items():
         repaired = nw.col(REASON).is_null() & nw.col(REPAIRED + column)
         parts.append(
             rows.filter(repaired).select(
@@ -121,6 +124,7 @@ def table_report(
         duplicates=count(engine, checked.good) - unique,
         quarantined=reasons[False],
         repaired=reasons[True],
+        mapped=[asdict(source) for source in checked.mapped],
         ignored_columns=checked.raw.ignored,
         unusable_files=[{"file": file.address, "reason": file.reason} for file in checked.unusable],
     )

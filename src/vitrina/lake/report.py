@@ -14,6 +14,7 @@ class TableReport:
     """One table's rows: read = kept + quarantined + duplicates, always.
 
     quarantined, repaired: rows by "column: reason". A repaired row is kept without the bad value.
+    mapped: {"files", "columns"} of each source: our column -> what it was read from, in words.
     ignored_columns: columns of the files that the table does not know.
     unusable_files: {"file", "reason"} of files of which nothing was read.
     """
@@ -24,6 +25,7 @@ class TableReport:
     duplicates: int
     quarantined: dict[str, int]
     repaired: dict[str, int]
+    mapped: list[dict[str, Any]]
     ignored_columns: list[str]
     unusable_files: list[dict[str, str]]
 

@@ -3,6 +3,10 @@
 Each function returns Narwhals expressions over one column of a known type. Nothing here raises
 on a bad value: a text is matched against a pattern before it is cast, since a failed cast would
 end the run on every engine, and what does not match becomes null.
+
+Engines must agree. The patterns keep to what RE2 (DuckDB) and java.util.regex (Spark) read alike:
+ASCII classes spelled out, the end of a text as `\\z` (`$` lets Java end before a line break), no
+back-references. A float becomes text by arithmetic, for each engine has a spelling of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +17,22 @@ from typing import Final
 import narwhals as nw
 
 from vitrina.lake.engine import Frame
+from vitrina.lake.zones import to_utc
 
-NUMBER: Final = r"^[+-]?([0-9]{1,18}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,2})?$"
-INTEGER: Final = r"^[+-]?[0-9]{1,18}$"
-TRUE: Final = ("true", "t", "yes", "y", "1")
-FALSE: Final = ("false", "f", "no", "n", "0")
+NUMBER: Final = r"^[+-]?([0-9]{1,18}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,2})?\z"
+INTEGER: Final = r"^[+-]?[0-9]{1,18}\z"
+QUANTITY: Final = r"^[0-9]{1,9}(\.0{1,6})?\z"
+NEGATIVE_QUANTITY: Final = r"^-[0-9]{1,9}(\.0{1,6})?\z"
+TRUE: Final = (
+    *("true", "t", "yes", "y", "active", "enabled", "available"),
+    *("in stock", "in_stock", "instock", "https://schema.org/instock"),
+    *("on backorder", "onbackorder", "backorder", "preorder"),
+)
+FALSE: Final = (
+    *("false", "f", "no", "n", "inactive", "disabled", "unavailable", "draft", "archived"),
+    *("out of stock", "out_of_stock", "outofstock", "https://schema.org/outofstock"),
+    *("sold out", "discontinued"),
+)
 
 # Days that the calendar has, in the years 1000 to 8999: earlier and later ones in real files are
 # placeholders (0001-01-01, 9999-12-31, infinity). The last line is February 29.
@@ -27,45 +42,66 @@ _DAY: Final = (
     "|([1-8][0-9](0[48]|[2468][048]|[13579][26])|([1357][26]|[2468][048])00)-02-29)"
 )
 _MINUTE: Final = "[T ]([01][0-9]|2[0-3]):[0-5][0-9]"
-_ZONE: Final = "(Z|z| ?[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?"
-DATE_ONLY: Final = f"^{_DAY}$"
-TO_THE_MINUTE: Final = f"^{_DAY}{_MINUTE}{_ZONE}$"
-TO_THE_SECOND: Final = f"^{_DAY}{_MINUTE}:[0-5][0-9]([.,][0-9]{{1,9}})?{_ZONE}$"
-EPOCH: Final = r"^[0-9]{1,11}(\.[0-9]{1,9})?$"
-EPOCH_MILLISECONDS: Final = r"^[0-9]{12,14}$"
+_ZONE: Final = "(Z|z| ?UTC| ?GMT| ?[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?"
+DATE_ONLY: Final = rf"^{_DAY}\z"
+TO_THE_MINUTE: Final = rf"^{_DAY}{_MINUTE}{_ZONE}\z"
+TO_THE_SECOND: Final = rf"^{_DAY}{_MINUTE}:[0-5][0-9]([.,][0-9]{{1,9}})?{_ZONE}\z"
+COUNTED: Final = r"^[0-9]{1,17}(\.[0-9]{0,9})?\z"
+EPOCHS: Final = (
+    (r"^[0-9]{1,11}(\.[0-9]{0,9})?\z", 1_000_000),
+    (r"^[0-9]{12,14}(\.[0-9]{0,9})?\z", 1000),
+    (r"^[0-9]{15,16}(\.[0-9]{0,9})?\z", 1),
+)
+"""Digits that count from 1970, and the microseconds of each."""
 EPOCH_START: Final = datetime(1970, 1, 1)
 MOMENTS: Final = (datetime(1000, 1, 1), datetime(8999, 12, 31))
+MICROS: Final = {"s": 1_000_000, "ms": 1000, "us": 1}
+"""Microseconds of each unit of moments that count from 1970."""
+MAX_MICROS: Final = 2 * 10**17
+"""Later than this (the year 8307) nothing that counts from 1970 is a moment."""
 MAX_EPOCH_SECONDS: Final = 10**11
 MAX_EPOCH_MILLIS: Final = 10**14
 SECOND: Final = nw.lit(timedelta(seconds=1))
 MICROSECOND: Final = nw.lit(timedelta(microseconds=1))
 
+# A currency before or after a price: anything but digits, marks and signs, and the dot of "Rs.".
+_CURRENCY: Final = r"([^0-9.,+−-]*[A-Za-z]\.[^0-9.,+−-]*|[^0-9.,+−-]*)"
+_SIGN: Final = "[+−-]?"
+_BEFORE_PRICE: Final = f"^{_SIGN}{_CURRENCY}{_SIGN}"
+_AFTER_PRICE: Final = rf"{_CURRENCY}\z"
+_GROUPING: Final = {".": "[,'’\u00a0\u202f ]", ",": "[.'’\u00a0\u202f ]"}  # noqa: RUF001
+"""What stands between thousands, by the decimal mark."""
+
 
 def text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
     """Any column as text without surrounding blanks; empty text is null.
 
-    A whole number that a file keeps as floating point (ids next to nulls) loses its ".0".
+    A whole number that a file keeps as floating point (ids next to nulls) loses its ".0"; others
+    have up to six decimals. Floats without such a spelling (from 2^53 on, or with a fraction
+    beyond 2^33, and NaN) are null.
     """
     column = nw.col(name)
     if dtype.is_float():
-        whole = column.is_finite() & (column == column.round(0)) & (column.abs() < 2**53)
-        spelled = nw.when(whole).then(column).otherwise(None).cast(nw.Int64).cast(nw.String)
-        other = nw.when(~column.is_nan()).then(column).otherwise(None).cast(nw.String)
-        return nw.coalesce(spelled, other)
+        return _float_text(column)
     stripped = column.cast(nw.String).str.strip_chars()
     return nw.when(stripped != "").then(stripped).otherwise(None)
 
 
 def is_given(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
     """Whether the file has anything here, usable or not; NaN is something."""
-    return ~(nw.col(name) if dtype.is_numeric() else text(name, dtype)).is_null()
+    column = nw.col(name)
+    return ~(text(name, dtype) if isinstance(dtype, nw.String) else column).is_null()
 
 
-def number(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
-    """A finite float64, else null."""
+def number(name: str, dtype: nw.dtypes.DType, decimal: str | None = None) -> nw.Expr:
+    """A finite float64, else null.
+
+    decimal: the decimal mark of texts written for people ("1.299,00 €"); None: plain numbers.
+    """
     if isinstance(dtype, nw.String):
         stripped = nw.col(name).str.strip_chars()
-        value = _where(stripped.str.contains(NUMBER), stripped).cast(nw.Float64)
+        spelled = stripped if decimal is None else _plain_number(stripped, decimal)
+        value = _where(spelled.str.contains(NUMBER), spelled).cast(nw.Float64)
     elif dtype.is_numeric():
         value = nw.col(name).cast(nw.Float64)
     else:
@@ -82,52 +118,138 @@ def integer(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
 
 
 def boolean(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
-    """True or false from their usual spellings, else null."""
+    """True or false from their usual spellings and from stock: 0 and less is false. Else null."""
     if isinstance(dtype, nw.Boolean):
         return nw.col(name)
     spelled = text(name, dtype).str.to_lowercase()
-    no = nw.when(spelled.is_in(FALSE)).then(nw.lit(False)).otherwise(nw.lit(None, nw.Boolean))
+    none_left = spelled.is_in(FALSE) | spelled.str.contains(NEGATIVE_QUANTITY)
+    stock = _where(spelled.str.contains(QUANTITY), spelled).cast(nw.Float64)
+    no = nw.when(none_left).then(nw.lit(False)).otherwise(stock > 0)
     return nw.when(spelled.is_in(TRUE)).then(nw.lit(True)).otherwise(no)
 
 
-def add_moment(frame: Frame, name: str, dtype: nw.dtypes.DType, into: str) -> Frame:
+def add_moment(
+    frame: Frame,
+    name: str,
+    dtype: nw.dtypes.DType,
+    into: str,
+    *,
+    unit: str | None = None,
+    zone: str = "UTC",
+) -> Frame:
     """Add the column `into`: `name` as a moment in UTC (datetime without zone), else null.
 
-    From timestamps and dates of any precision, from ISO 8601 text (no zone means UTC), and from
-    seconds (up to 11 digits, with or without a fraction) or milliseconds (12 to 14 digits) since
-    1970-01-01 UTC, as text or as numbers.
+    unit: "iso" reads ISO 8601 text only; "s", "ms" and "us" count from 1970-01-01 UTC, as text or
+    as numbers. None reads ISO 8601, and numbers by their size: up to 11 digits (with or without a
+    fraction) seconds, up to 14 milliseconds, up to 16 microseconds. zone: of texts, timestamps
+    and dates that do not name one; a date is its first moment there.
     """
-    if isinstance(dtype, nw.String):
-        # In steps: an engine may compute an expression again wherever it is used.
-        stripped = nw.col(name).str.strip_chars()
-        frame = frame.with_columns(_seconds=_to_the_second(stripped))
-        frame = frame.with_columns(_rest=nw.col("_seconds").str.slice(19))
-        moment = nw.coalesce(_from_iso(nw.col("_seconds"), nw.col("_rest")), _from_epoch(stripped))
-        return frame.with_columns(moment.alias(into)).drop("_seconds", "_rest")
-    return frame.with_columns(_typed_moment(nw.col(name), dtype).alias(into))
+    # In steps: an engine may compute an expression again wherever it is used.
+    if not isinstance(dtype, nw.String):
+        if not dtype.is_numeric():
+            return frame.with_columns(_typed_moment(nw.col(name), dtype, zone).alias(into))
+        micros = _micros_of_number(nw.col(name), dtype, unit)
+        frame = frame.with_columns(_micros=micros)
+        return frame.with_columns(_after_epoch(nw.col("_micros")).alias(into)).drop("_micros")
+    frame = frame.with_columns(_spelled=nw.col(name).str.strip_chars())
+    if unit == "iso":
+        micros = nw.lit(None, nw.Int64)
+    elif unit is not None:
+        micros = _counted(nw.col("_spelled"), COUNTED, MICROS[unit])
+    else:
+        micros = nw.coalesce(*(_counted(nw.col("_spelled"), *form) for form in EPOCHS))
+    iso = _to_the_second(nw.col("_spelled")) if unit in (None, "iso") else nw.lit(None, nw.String)
+    frame = frame.with_columns(_micros=micros, _seconds=iso)
+    frame = frame.with_columns(_rest=nw.col("_seconds").str.slice(19))
+    frame = frame.with_columns(_moment=_from_iso(nw.col("_seconds"), nw.col("_rest")))
+    if zone != "UTC":
+        named = nw.col("_rest").str.contains("[A-Za-z+-]")
+        local = nw.when(~named).then(to_utc(nw.col("_moment"), zone))
+        frame = frame.with_columns(_moment=nw.coalesce(local, nw.col("_moment")))
+    moment = nw.coalesce(nw.col("_moment"), _after_epoch(nw.col("_micros")))
+    return frame.with_columns(moment.alias(into)).drop(
+        "_spelled", "_micros", "_seconds", "_rest", "_moment"
+    )
 
 
-def _typed_moment(column: nw.Expr, dtype: nw.dtypes.DType) -> nw.Expr:
-    if isinstance(dtype, nw.Datetime):
-        naive = column.dt.replace_time_zone(None) if dtype.time_zone else column
-        return _where(naive.is_between(*MOMENTS), naive.cast(nw.Datetime("us")))
-    if isinstance(dtype, nw.Date):
-        return _where(column.is_between(*MOMENTS), column.cast(nw.Datetime("us")))
-    if dtype.is_integer():
-        value = _where((column >= 0) & (column < MAX_EPOCH_MILLIS), column).cast(nw.Int64)
-        seconds = _where(value < MAX_EPOCH_SECONDS, value)
-        milliseconds = _where(value >= MAX_EPOCH_SECONDS, value)
-        return nw.coalesce(_after_epoch(seconds), _after_epoch_millis(milliseconds))
-    if dtype.is_float():
-        value = _where((column >= 0) & (column < MAX_EPOCH_MILLIS), column)
-        seconds = _where(value < MAX_EPOCH_SECONDS, value)
-        whole = seconds.floor().cast(nw.Int64)
-        microseconds = ((seconds - whole) * 1e6).round(0).cast(nw.Int64)
-        milliseconds = _where(value >= MAX_EPOCH_SECONDS, value).round(0).cast(nw.Int64)
+def duration_micros(name: str, dtype: nw.dtypes.DType, unit: str) -> nw.Expr:
+    """A count of `unit` as whole microseconds: 0 where empty, null where no number."""
+    counted = number(name, dtype) * MICROS[unit]
+    micros = (_where(counted.abs() < MAX_MICROS, counted) + 0.5).floor().cast(nw.Int64)
+    return nw.when(~is_given(name, dtype)).then(nw.lit(0)).otherwise(micros)
+
+
+def later(moment: nw.Expr, micros: nw.Expr) -> nw.Expr:
+    """A moment moved by whole microseconds."""
+    # In days, seconds and the rest: DuckDB multiplies an interval by 32 bits only.
+    seconds = micros // 1_000_000
+    days = seconds // 86_400
+    return (
+        moment
+        + days * nw.lit(timedelta(days=1))
+        + (seconds - days * 86_400) * SECOND
+        + (micros - seconds * 1_000_000) * MICROSECOND
+    )
+
+
+def _float_text(column: nw.Expr) -> nw.Expr:
+    # Bounded before it is rounded: Spark rounds to whole 64-bit numbers, or ends the run.
+    small = _where(column.is_finite() & (column.abs() < 2**53), column)
+    spelled = _where(small == small.floor(), small).cast(nw.Int64).cast(nw.String)
+    parted = _where(small.abs() < 2**33, small)
+    millionths = (parted.abs() * 1e6 + 0.5).floor().cast(nw.Int64)
+    decimals = (1_000_000 + millionths % 1_000_000).cast(nw.String).str.slice(1)
+    decimals = decimals.str.replace_all(r"0+\z", "")
+    sign = nw.when(column < 0).then(nw.lit("-")).otherwise(nw.lit(""))
+    units = (millionths // 1_000_000).cast(nw.String)
+    return nw.coalesce(
+        spelled,
+        nw.when(decimals == "")
+        .then(units)
+        .otherwise(nw.concat_str([sign, units, nw.lit("."), decimals])),
+    )
+
+
+def _plain_number(spelled: nw.Expr, decimal: str) -> nw.Expr:
+    """A price as people write it, as a plain number; null for any other text."""
+    mark, group = f"\\{decimal}", _GROUPING[decimal]
+    units = f"([0-9]{{1,18}}|[0-9]{{1,3}}({group}[0-9]{{2,3}})*{group}[0-9]{{3}})"
+    price = f"{_BEFORE_PRICE}({units}({mark}[0-9]*)?|{mark}[0-9]+){_AFTER_PRICE}"
+    bare = spelled.str.replace_all(_BEFORE_PRICE, "").str.replace_all(_AFTER_PRICE, "")
+    plain = bare.str.replace_all(group, "").str.replace_all(decimal, ".", literal=True)
+    negative = spelled.str.contains(f"^{_CURRENCY}[−-]")
+    sign = nw.when(negative).then(nw.lit("-")).otherwise(nw.lit(""))
+    return _where(spelled.str.contains(price), nw.concat_str([sign, plain]))
+
+
+def _typed_moment(column: nw.Expr, dtype: nw.dtypes.DType, zone: str) -> nw.Expr:
+    if isinstance(dtype, nw.Datetime) and dtype.time_zone:
+        column, zone = column.dt.replace_time_zone(None), "UTC"
+    elif not isinstance(dtype, nw.Datetime | nw.Date):
+        return nw.lit(None, nw.Datetime("us"))
+    return to_utc(_where(column.is_between(*MOMENTS), column.cast(nw.Datetime("us"))), zone)
+
+
+def _micros_of_number(column: nw.Expr, dtype: nw.dtypes.DType, unit: str | None) -> nw.Expr:
+    """Microseconds since 1970 of numbers in `unit`, or in the unit that their size tells."""
+    if unit == "iso":
+        return nw.lit(None, nw.Int64)
+    if unit is None:
+        millis = column >= MAX_EPOCH_SECONDS
+        micros = column >= MAX_EPOCH_MILLIS
         return nw.coalesce(
-            _after_epoch(whole) + microseconds * MICROSECOND, _after_epoch_millis(milliseconds)
+            _micros_of_number(_where(~millis, column), dtype, "s"),
+            _micros_of_number(_where(millis & ~micros, column), dtype, "ms"),
+            _micros_of_number(_where(micros, column), dtype, "us"),
         )
-    return nw.lit(None, nw.Datetime("us"))
+    scale = MICROS[unit]
+    count = _where((column >= 0) & (column < MAX_MICROS // scale), column)
+    if dtype.is_integer():
+        return count.cast(nw.Int64) * scale
+    # The whole part on its own: a float holds 16 digits, and the fraction needs the last of them.
+    count = count.cast(nw.Float64)
+    fraction = ((count - count.floor()) * scale + 0.5).floor()
+    return count.floor().cast(nw.Int64) * scale + fraction.cast(nw.Int64)
 
 
 def _to_the_second(spelled: nw.Expr) -> nw.Expr:
@@ -142,40 +264,26 @@ def _to_the_second(spelled: nw.Expr) -> nw.Expr:
 def _from_iso(seconds: nw.Expr, rest: nw.Expr) -> nw.Expr:
     """The moment in UTC. seconds: from `_to_the_second`; rest: what follows the seconds in it."""
     clock = nw.concat_str([seconds.str.slice(0, 10), nw.lit(" "), seconds.str.slice(11, 8)])
-    digits = rest.str.replace_all(r"[Zz+ -].*$", "").str.slice(1, 6)
-    zone = rest.str.replace_all(r"^[.,][0-9]+", "").str.strip_chars()
+    digits = rest.str.replace_all("[A-Za-z+ -].*", "").str.slice(1, 6)
+    zone = rest.str.replace_all("^[.,][0-9]+", "").str.strip_chars()
     offset = zone.str.replace_all("[^0-9]", "")
     east = _or_zero(offset.str.slice(0, 2)) * 60 + _or_zero(offset.str.slice(2, 2))
     east = nw.when(zone.str.starts_with("-")).then(-east).otherwise(east)
     elsewhere = -east * nw.lit(timedelta(minutes=1)) + _fraction(digits) * MICROSECOND
-    utc = rest.is_in(("", "Z"))
     moment = clock.cast(nw.Datetime("us"))
-    return nw.when(utc).then(moment).otherwise(moment + elsewhere)
+    return nw.when(rest.is_in(("", "Z"))).then(moment).otherwise(moment + elsewhere)
 
 
-def _from_epoch(spelled: nw.Expr) -> nw.Expr:
-    seconds = _where(spelled.str.contains(EPOCH), spelled)
-    whole = seconds.str.replace_all(r"\..*$", "").cast(nw.Int64)
-    fraction = seconds.str.replace_all(r"^[0-9]+\.?", "")
-    microseconds = _fraction(fraction)
-    milliseconds = _where(spelled.str.contains(EPOCH_MILLISECONDS), spelled).cast(nw.Int64)
-    return nw.coalesce(
-        _after_epoch(whole) + microseconds * MICROSECOND, _after_epoch_millis(milliseconds)
-    )
+def _counted(spelled: nw.Expr, pattern: str, scale: int) -> nw.Expr:
+    """Microseconds since 1970 of digits that count `scale` microseconds each."""
+    digits = _where(spelled.str.contains(pattern), spelled)
+    whole = digits.str.replace_all(r"\..*", "").cast(nw.Int64)
+    fraction = _fraction(digits.str.replace_all(r"^[0-9]+\.?", "")) * scale // 1_000_000
+    return _where(whole < MAX_MICROS // scale, whole * scale) + fraction
 
 
-def _after_epoch(seconds: nw.Expr) -> nw.Expr:
-    """The moment so many seconds (int64, not negative) after 1970-01-01.
-
-    In days and seconds: DuckDB multiplies an interval by 32 bits only.
-    """
-    days, rest = seconds // 86_400, seconds % 86_400
-    return nw.lit(EPOCH_START) + days * nw.lit(timedelta(days=1)) + rest * SECOND
-
-
-def _after_epoch_millis(milliseconds: nw.Expr) -> nw.Expr:
-    rest = milliseconds % 1000
-    return _after_epoch(milliseconds // 1000) + rest * nw.lit(timedelta(milliseconds=1))
+def _after_epoch(micros: nw.Expr) -> nw.Expr:
+    return later(nw.lit(EPOCH_START), micros)
 
 
 def _fraction(digits: nw.Expr) -> nw.Expr:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vitrina.lake.sequences import Interactions
-from vitrina.towers.factors import met_matrix
+from vitrina.towers.factors import ease, met_matrix
 from vitrina.towers.moments import US_PER_DAY
 
 RECENT_DAYS: Final = 28
@@ -97,3 +97,17 @@ class ImplicitALS:
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._model.user_factors[users] @ self._model.item_factors.T
         return scores
+
+
+class EaseScores:
+    """EASE (Steck, WWW 2019) on "met or not", over the most met items; others score 0."""
+
+    def __init__(self, interactions: Interactions, items: int) -> None:
+        matrix = met_matrix(interactions, items)
+        self._model, self._items = ease(matrix), items
+        self._met = matrix[:, self._model.head]
+
+    def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        dense = np.zeros((len(users), self._items), np.float32)
+        dense[:, self._model.head] = self._met[users] @ self._model.weights
+        return dense

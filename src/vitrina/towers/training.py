@@ -121,7 +121,7 @@ def build(
             f"the least; ingest more."
         )
     torch.manual_seed(settings.seed)
-    factors = item_factors(interactions, len(catalog), settings.dim, seed=settings.seed)
+    factors = item_factors(interactions, len(catalog), settings.dim)
     item = ItemTower(ItemFeatures.from_catalog(catalog), factors, settings.dim, ID_DROPOUT)
     return TwoTowers(item, user_tower(settings, event_types))
 

@@ -13,6 +13,7 @@ from vitrina.lake.datasets.check import Finding, check
 from vitrina.lake.datasets.registry import dataset_named
 from vitrina.lake.datasets.set_up import set_up
 
+BEAUTY = Path(__file__).parents[3].parent / "shared/data/amazon-s3rec/Beauty.txt.gz"
 RATINGS = "userId,movieId,rating,timestamp\n"
 MOVIES = "movieId,title,genres\n"
 
@@ -87,8 +88,13 @@ def test_a_truncated_archive_is_a_finding_and_no_traceback(tmp_path: Path) -> No
     assert finding.sentence.startswith("cannot be read: ")
 
 
+@pytest.mark.skipif(not BEAUTY.exists(), reason="needs ../shared/data")
+def test_a_real_copy_without_a_header_is_whole() -> None:
+    assert findings("s3rec", BEAUTY)["Beauty.txt.gz"].sentence == "is complete: 22,363 rows."
+
+
 def test_what_the_mapping_can_do_without_is_no_fault(tmp_path: Path) -> None:
-    found = findings("s3rec", write_copy(tmp_path, {"Beauty.txt": "1 2 3\n"}))
+    found = findings("s3rec", write_copy(tmp_path, {"Toys.txt": "1 2 3\n"}))
     assert all(finding.ok for finding in found.values())
 
 

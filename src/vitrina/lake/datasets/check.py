@@ -60,7 +60,7 @@ def _look_at(file: DataFile, path: Path) -> Finding:
         published = file.rows.get(plain_name(path))
         if published is None:
             return Finding(path.name, True, "has the expected form.")
-        rows = _count_lines(path) - file.header
+        rows = _count_lines(path) - (file.form == "csv" and file.header)
     except (OSError, EOFError, zlib.error) as error:
         return Finding(path.name, False, f"cannot be read: {error}. Download it again.")
     if rows == published:

@@ -57,16 +57,17 @@ def prepare(engine: DuckDBEngine, files: FilesByRole, into: Path) -> None:
 # Moments are written so that their order is that of their text. What two events of one second
 # say differently is settled by the greater value, so that every run gives the same catalog.
 _CATALOG: Final = f"""
-    WITH events AS (
-        SELECT * REPLACE (try_cast(price AS DOUBLE) AS price) FROM {csv_table(MULTI_FILES)}
-        WHERE product_id IS NOT NULL
+    WITH facts AS (
+        SELECT product_id, category_id, category_code, brand, price, max(event_time) AS last
+        FROM {csv_table(MULTI_FILES)} WHERE product_id IS NOT NULL
+        GROUP BY product_id, category_id, category_code, brand, price
     ), latest AS (
         SELECT product_id,
-               arg_max(category_id, (event_time, category_id)) AS category_id,
-               replace(arg_max(category_code, (event_time, category_code)), '_', ' ') AS category,
-               arg_max(brand, (event_time, brand)) AS brand,
-               arg_max(price, (event_time, price)) AS price
-        FROM events GROUP BY product_id
+               arg_max(category_id, (last, category_id)) AS category_id,
+               replace(arg_max(category_code, (last, category_code)), '_', ' ') AS category,
+               arg_max(brand, (last, brand)) AS brand,
+               arg_max(try_cast(price AS DOUBLE), (last, try_cast(price AS DOUBLE))) AS price
+        FROM facts GROUP BY product_id
     )
     SELECT product_id AS item_id,
            nullif(concat_ws(' ', brand, split_part(category, '.', -1)), '') AS title,

@@ -18,7 +18,12 @@ from vitrina.lake.engine import DuckDBEngine
 LAST_DAY: Final = "2014-07-23"
 """The stated day of every user's last event: the Amazon reviews in this form end in July 2014."""
 
-SEQUENCES_FILE: Final = DataFile("sequences", "{}.txt", form="text")
+SEQUENCES_FILE: Final = DataFile(
+    "sequences",
+    "{}.txt",
+    form="text",
+    rows={"Beauty.txt": 22_363, "Sports_and_Outdoors.txt": 35_598},
+)
 ATTRIBUTES_FILE: Final = DataFile(
     "attributes", "{}_item2attributes.json", form="text", required=False
 )

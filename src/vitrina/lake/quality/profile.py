@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from vitrina.lake.clean import UNKNOWN_ITEM
+from vitrina.lake.contract import UNKNOWN_ITEM
 from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.quality.bots import RULES
 from vitrina.lake.quality.categories import category_figures

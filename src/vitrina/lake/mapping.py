@@ -1,0 +1,229 @@
+"""From the shop's columns to ours: names, units, time zones, event types.
+
+Applied once, to raw rows of any format. A column that the map of a source does not name is
+matched by name. Values that cannot be converted become null, and the contract (`contract`) says
+what follows; what the file had stays beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import narwhals as nw
+
+from vitrina.errors import DataError
+from vitrina.lake import values
+from vitrina.lake.contract import COLUMNS, REQUIRED, Table
+from vitrina.lake.engine import LIST_SEPARATOR, ROW, Frame
+from vitrina.lake.readers.raw import FILE, RawTable, Wanted
+from vitrina.schema import CATEGORY_SEPARATOR
+from vitrina.settings_sources import ColumnMap, Source
+
+INCOMING: Final = "_in_"
+"""Prefix of a column as the file has it."""
+ADDEND: Final = "_add_"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMap:
+    """What the columns of one source became: for reports.
+
+    columns: our column -> what it was read from, in words. Those that no file had are not in it.
+    """
+
+    files: list[str]
+    columns: dict[str, str]
+
+
+def wanted(table: Table, source: Source) -> Wanted:
+    """What a reader has to bring of a source, and what its files may not lack."""
+    maps = _maps(table, source)
+    columns = dict.fromkeys(name for column in maps.values() for name in column.needs)
+    required = []
+    for choice in REQUIRED[table]:
+        # A constant needs no column. Of several columns that make up one, any is enough.
+        if all(maps[name].theirs for name in choice if name in maps):
+            names = [theirs for name in choice if name in maps for theirs in maps[name].theirs]
+            required.append(names)
+    return Wanted(source, list(columns), required)
+
+
+def map_columns(raw: Frame, table: Table, source: Source) -> Frame:
+    """Raw rows of one file under our names, typed, in the order of our columns.
+
+    Returns `_file`, `_row`, each of our columns (null where it cannot be read: text, float64,
+    int64, bool, or datetime without zone in UTC), and each under INCOMING as the file has it
+    (null where it has nothing there).
+    """
+    ours = COLUMNS[table]
+    maps = _found(_maps(table, source), raw.collect_schema().names())
+    nothing = nw.lit(None, nw.String)
+    types = raw.collect_schema()
+    incoming = [
+        (_incoming(name, maps[name], types) if name in maps else nothing).alias(INCOMING + name)
+        for name in ours
+    ]
+    addends = {name: column.add for name, column in maps.items() if column.add}
+    frame = raw.select(
+        FILE,
+        ROW,
+        *incoming,
+        *(nw.col(add.column).alias(ADDEND + name) for name, add in addends.items()),
+    )
+    types = frame.collect_schema()
+    constant = ColumnMap(value="")
+    moments = [name for name, kind in ours.items() if kind == "timestamp"]
+    typed = {
+        name: _typed(name, kind, maps.get(name, constant), types[INCOMING + name])
+        for name, kind in ours.items()
+        if kind != "timestamp"
+    }
+    if source.event_types and "event_type" in typed:
+        typed["event_type"] = _renamed(typed["event_type"], source.event_types)
+    frame = frame.with_columns(**typed)
+    for name in moments:
+        column = maps.get(name, constant)
+        unit = column.unit if isinstance(column.unit, str) else None
+        frame = values.add_moment(
+            frame, INCOMING + name, types[INCOMING + name], name, unit=unit, zone=column.zone
+        )
+    for name, add in addends.items():
+        micros = values.duration_micros(ADDEND + name, types[ADDEND + name], add.unit)
+        frame = frame.with_columns(micros.alias(ADDEND + name))
+        frame = frame.with_columns(values.later(nw.col(name), nw.col(ADDEND + name)).alias(name))
+    return frame.select(FILE, ROW, *ours, *(INCOMING + name for name in ours))
+
+
+def mapped_columns(raw: RawTable, table: Table, sources: Sequence[Source]) -> list[SourceMap]:
+    """What each source's columns became.
+
+    Raises DataError when a source's map names a column that none of its files has.
+    """
+    found: list[set[str]] = [set() for _ in sources]
+    files: list[list[str]] = [[] for _ in sources]
+    for number, frame in raw.frames.items():
+        place = raw.files[number].wanted
+        found[place].update(frame.collect_schema().names())
+        files[place].append(raw.files[number].address)
+    described = []
+    for source, names, addresses in zip(sources, found, files, strict=True):
+        if not addresses:
+            continue
+        for ours, column in source.columns.items():
+            for theirs in column.needs:
+                if theirs not in names:
+                    raise DataError(
+                        f"No file of {', '.join(source.files)} has the column '{theirs}', which "
+                        f"columns.{ours} in [lake] of vitrina.toml names. Correct the name, or "
+                        f"leave out '{ours}'."
+                    )
+        maps = _found(_maps(table, source), names)
+        columns = {name: describe(column) for name, column in maps.items()}
+        described.append(SourceMap(addresses, columns))
+    return described
+
+
+def describe(column: ColumnMap) -> str:
+    """A map in words: `at (ms, Europe/Berlin)`, `department, category`, `always view`."""
+    if not column.theirs:
+        return f"always {column.value}"
+    notes = []
+    if column.unit is not None:
+        notes.append(f"× {column.unit:g}" if isinstance(column.unit, float) else column.unit)
+    if column.zone != "UTC":
+        notes.append(column.zone)
+    if column.separator:
+        notes.append(f"levels between '{column.separator}'")
+    if column.decimal:
+        notes.append(f"decimal mark '{column.decimal}'")
+    if column.add:
+        notes.append(f"plus {column.add.column} in {column.add.unit}")
+    return ", ".join(column.theirs) + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _maps(table: Table, source: Source) -> dict[str, ColumnMap]:
+    """The map of each of our columns: the source's own, else our name for it.
+
+    A name of theirs that the source's map reads is not matched with ours besides.
+    """
+    taken = {key(theirs) for column in source.columns.values() for theirs in column.needs}
+    return {
+        name: source.columns.get(name, ColumnMap(column=name))
+        for name in COLUMNS[table]
+        if name in source.columns or name not in taken
+    }
+
+
+def _found(maps: Mapping[str, ColumnMap], found: Collection[str]) -> dict[str, ColumnMap]:
+    """The maps of which a file has any column, without the columns that it lacks."""
+    kept = {}
+    for name, column in maps.items():
+        theirs = [each for each in column.theirs if each in found]
+        if theirs or not column.theirs:
+            add = column.add if column.add and column.add.column in found else None
+            short = theirs[0] if len(column.theirs) == 1 else theirs or None
+            kept[name] = column.model_copy(update={"column": short, "add": add})
+    return kept
+
+
+def key(name: str) -> str:
+    """What of a column's name counts: neither case nor surrounding blanks."""
+    return name.strip().lower()
+
+
+def _incoming(name: str, column: ColumnMap, types: Mapping[str, nw.dtypes.DType]) -> nw.Expr:
+    if not column.theirs:
+        value = column.value
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return nw.lit(text or None, nw.String)
+    if len(column.theirs) == 1:
+        return nw.col(column.theirs[0])
+    texts = [values.text(theirs, types[theirs]) for theirs in column.theirs]
+    separator = LIST_SEPARATOR if name == "category_path" else " "
+    joined = nw.concat_str(texts, separator=separator, ignore_nulls=True)
+    return nw.when(joined != "").then(joined).otherwise(None)
+
+
+def _typed(name: str, kind: str, column: ColumnMap, dtype: nw.dtypes.DType) -> nw.Expr:
+    incoming = INCOMING + name
+    if kind == "float64":
+        number = values.number(incoming, dtype, column.decimal)
+        return _scaled(number, column.unit) if isinstance(column.unit, float) else number
+    if kind == "int64":
+        return values.integer(incoming, dtype)
+    if kind == "bool":
+        return values.boolean(incoming, dtype)
+    text = values.text(incoming, dtype)
+    if name == "category_path":
+        return _levels(text, column.separator)
+    if name == "attributes":
+        return text
+    return text.str.replace_all(LIST_SEPARATOR, " ", literal=True)
+
+
+def _scaled(number: nw.Expr, factor: float) -> nw.Expr:
+    # 1299 × 0.01 is 12.99 only nearly; 1299 / 100 is as near as a float can be.
+    inverse = round(1 / factor)
+    if factor < 1 and abs(inverse * factor - 1) < 1e-12:
+        return number / inverse
+    return number * factor
+
+
+def _levels(text: nw.Expr, separator: str | None) -> nw.Expr:
+    """A category path as ours: its levels between " > ", empty ones left out."""
+    if separator is not None:
+        text = text.str.replace_all(separator, LIST_SEPARATOR, literal=True)
+    blank = "[ \t\r\n]*"
+    path = text.str.replace_all(f"({blank}[>{LIST_SEPARATOR}])+{blank}", CATEGORY_SEPARATOR)
+    path = path.str.strip_chars(" >")
+    return nw.when(path != "").then(path).otherwise(None)
+
+
+def _renamed(text: nw.Expr, names: Mapping[str, str]) -> nw.Expr:
+    """Their event types as ours; the others as they are."""
+    renamed = text
+    for theirs, ours in names.items():
+        renamed = nw.when(text == theirs).then(nw.lit(ours)).otherwise(renamed)
+    return renamed
