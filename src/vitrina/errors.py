@@ -27,6 +27,10 @@ class UnfitData(DataError):
     """The data was read, and cannot make a recommender: too few shoppers, one item, no time …"""
 
 
+class SourceError(VitrinaError):
+    """A bucket or a database cannot be reached, or refuses; what it holds is unknown."""
+
+
 class TrainingError(VitrinaError):
     """Training cannot start or go on: too little data, a NaN loss, a foreign checkpoint."""
 

@@ -25,7 +25,7 @@ from pydantic import (
 
 from vitrina.errors import SettingsError
 from vitrina.schema import DEFAULT_EVENT_WEIGHTS
-from vitrina.settings_sources import Source, checked_sources
+from vitrina.settings_sources import Source, checked_sources, hide_passwords
 
 SETTINGS_FILE = "vitrina.toml"
 ENV_PREFIX = "VITRINA_"
@@ -190,9 +190,10 @@ def load_settings(file: Path | None = None, env: dict[str, str] | None = None) -
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "value_error":  # a sentence of ours, complete
             raise SettingsError(f"{path}: '{key}': {problem['ctx']['error']}.") from error
+        found = hide_passwords(repr(problem.get("input")))
         raise SettingsError(
             f"{path}: '{key}' {problem['msg'][0].lower()}{problem['msg'][1:]} "
-            f"(found {problem.get('input')!r}). 'vitrina init --print' shows every key."
+            f"(found {found}). 'vitrina init --print' shows every key."
         ) from error
     return _anchored(settings, path.resolve().parent)
 

@@ -7,6 +7,7 @@ columns are matched with ours by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,6 +19,11 @@ from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
 KINDS: Final[Mapping[str, str]] = {**ITEM_COLUMNS, **EVENT_COLUMNS}
 """The type of each of our columns, of whichever table."""
 MOMENT_UNITS: Final = ("s", "ms", "us", "iso")
+PASSWORD: Final = re.compile(
+    r"(\w://[^\s:/?#@'\"]*):(?!\d*(?:[/?\s'\"]|$))(?:[^\s?'\"]*@|[^\s'\"]*@)"
+)
+"""`user:password@` of an address; a port is no password."""
+PASSWORD_FIELD: Final = re.compile(r"((?:^|[?&\s])(?:ssl)?password=)[^&\s'\"]*")
 NUMBERS: Final = ("float64", "int64")
 
 
@@ -132,7 +138,15 @@ class Source(_Table):
         None, min_length=1, description="Names of the columns where files have no header line."
     )
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Between fields. Default: detected."
+        None,
+        min_length=1,
+        max_length=4,
+        description="What stands between fields. Default: detected.",
+    )
+    encoding: str | None = Field(
+        None,
+        description="Of text files: latin-1, cp1252, utf-16-le … Default: UTF-8, or what the "
+        "file's first bytes say.",
     )
     columns: dict[str, ColumnMap] = Field(
         default_factory=dict,
@@ -156,6 +170,17 @@ class Source(_Table):
             return {**written, "files": [written["files"]]}
         return written
 
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            "".encode(encoding or "utf-8")
+        except LookupError as error:
+            raise ValueError(
+                f"there is no encoding {encoding!r}; write a name such as latin-1 or cp1252"
+            ) from error
+        return encoding
+
     @field_validator("header")
     @classmethod
     def _each_once(cls, header: list[str] | None) -> list[str] | None:
@@ -167,7 +192,7 @@ class Source(_Table):
     def check(self, table: str, ours: Collection[str]) -> None:
         """Raise ValueError if the map names a column that `table` lacks, or cannot be used."""
         for problem in self._problems(table, ours):
-            raise ValueError(f"{self.files[0]}: {problem}")
+            raise ValueError(f"{hide_passwords(self.files[0])}: {problem}")
 
     def _problems(self, table: str, ours: Collection[str]) -> Iterator[str]:
         for name, column in self.columns.items():
@@ -185,3 +210,8 @@ def checked_sources(table: str, sources: list[Source]) -> list[Source]:
     for source in sources:
         source.check(table, ours)
     return sources
+
+
+def hide_passwords(text: str) -> str:
+    """An address, or a sentence with addresses in it, without their passwords."""
+    return PASSWORD_FIELD.sub(r"\1***", PASSWORD.sub(r"\1@", text))

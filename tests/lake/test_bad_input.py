@@ -156,8 +156,8 @@ def test_moments_no_calendar_needs_are_set_apart(tmp_path: Path) -> None:
 
 
 def test_a_quote_that_is_never_closed_is_set_apart(tmp_path: Path) -> None:
-    report = ingest_texts(tmp_path, items=ITEMS_CSV + 'jam,"Jam,,,\n')
-    assert report.items.kept == 3
+    report = ingest_texts(tmp_path, items=ITEMS_CSV + '"rice","Rice",,,\njam,"Jam,,,\n')
+    assert report.items.kept == 4
     assert sum(report.items.quarantined.values()) == 1
 
 
@@ -198,7 +198,7 @@ def test_an_event_sent_twice_counts_once(tmp_path: Path) -> None:
         ("wide.csv", b"user_id,item_id,event_type\nann,soup,view\n", "'timestamp'"),
         ("who.csv", b"item_id,event_type,timestamp\nsoup,view,2024-05-01\n", "'session_id'"),
         ("twice.csv", b"item_id,item_id,event_type,timestamp,user_id\n", "twice"),
-        ("utf16.csv", "item_id,event_type\n".encode("utf-16"), "UTF-16"),
+        ("utf16.csv", "item_id,event_type\n".encode("utf-16-le"), "encoding"),
         ("keys.jsonl", b'{"item": "soup"}\n', "'item_id'"),
         ("torn.parquet", b"PAR1 but no more", "Parquet"),
     ],

@@ -72,7 +72,7 @@ class DuckDBEngine:
 
     def run(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Execute SQL and return its rows; for readers and data sets only."""
-        with _ctrl_c():
+        with _failures():
             return self.connection.execute(sql, list(parameters)).fetchall()
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> Frame:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
-from vitrina.errors import DataError
 from vitrina.lake.engine import ROW, Frame
 from vitrina.settings_sources import Source
+
+Format = Literal["csv", "jsonl", "parquet"]
 
 FILE: Final = "_file"
 """int64: the position of a row's file in `RawTable.files`. With ROW it is the row's place."""
@@ -31,36 +32,18 @@ class Wanted:
     columns: Sequence[str]
     required: Sequence[Sequence[str]] = ()
 
-    def match(self, address: str, found: Sequence[str]) -> dict[str, str]:
-        """Each wanted column that the file has -> its name in the file.
-
-        Raises DataError when a required column is missing or a wanted one is there twice.
-        """
-        wanted = {_key(name): name for name in self.columns}
-        theirs: dict[str, str] = {}
-        for name in found:
-            ours = wanted.get(_key(name))
-            if ours is None:
-                continue
-            if ours in theirs:
-                raise DataError(f"{address} has the column '{ours}' twice. Remove one of them.")
-            theirs[ours] = name
-        for choice in self.required:
-            if not any(name in theirs for name in choice):
-                raise DataError(
-                    f"{address} has no column {' or '.join(repr(name) for name in choice)} "
-                    f"(found: {', '.join(found) or 'none'}). Add it, or rename the column that "
-                    "holds it."
-                )
-        return theirs
-
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file. address: as the user would write it; wanted: the place of its source in the list."""
+    """A file, or a table of a database.
+
+    address: what people are shown, without a password. wanted: the place of its source in the
+    list. location: the address with everything that it takes to read it.
+    """
 
     address: str
     wanted: int
+    location: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +73,6 @@ class RawTable:
     ignored: list[str]
 
 
-def _key(name: str) -> str:
+def column_key(name: str) -> str:
+    """What two spellings of one column's name have in common."""
     return name.strip().lower()
