@@ -58,6 +58,37 @@ def report(
 
 
 @commands.command()
+def drift(
+    a: Annotated[Path, Folder],
+    b: Annotated[Path, Folder],
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page about it, too.", dir_okay=False)
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say what has changed in the data from one set of tables, A, to another, B.
+
+    Table by table: rows, items and shoppers that came and went, how far each column's
+    distribution has moved (its population stability index: stable below 0.1, shifted above 0.25),
+    prices and missing values. Whatever has changed, the exit code is 0.
+
+    Reads the current tables of both lakes and changes nothing.
+
+    Example:
+
+        vitrina lake drift backup/lake data/lake --html drift.html
+    """
+    from vitrina.lake.quality.page import drift_page
+    from vitrina.lake.quality.report import write_page
+
+    found = stages.find_drift(settings_of(config), a, b)
+    if html is not None:
+        write_page(html, drift_page(found))
+    show(found, as_json, *tables.lake_drift(found))
+
+
+@commands.command()
 def diff(
     a: Annotated[Path, Folder],
     b: Annotated[Path, Folder],

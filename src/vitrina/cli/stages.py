@@ -37,6 +37,16 @@ def make_report(settings: Settings) -> tuple[Path, dict[str, Any]]:
         return remake_report(settings)
 
 
+def find_drift(settings: Settings, a: Path, b: Path) -> dict[str, Any]:
+    """What has changed between the tables of two lakes, or between two sets of tables."""
+    from vitrina.lake.engine import open_engine
+    from vitrina.lake.quality.drift import drift
+    from vitrina.lake.tables import set_at
+
+    with reporting("Comparing") as report, open_engine(settings) as engine:
+        return drift(engine, set_at(a), set_at(b), lambda note: report(None, note))
+
+
 def load_histories(settings: Settings) -> int:
     """The lake's events into the shoppers' histories; returns how many events."""
     from vitrina.lake.histories import load_history_columns

@@ -76,6 +76,32 @@ def remarks(figures: Mapping[str, Any]) -> Table:
     return table
 
 
+def lake_drift(found: Mapping[str, Any]) -> list[RenderableType]:
+    """What has changed between two sets of tables, what has moved furthest first."""
+    rows = _table("Rows", "table", right=("A", "B"))
+    for name, counts in found["tables"].items():
+        rows.add_row(name, *(f"{counts[side]:,}" for side in ("a", "b")))
+    keys = _table("Came and went", "of", right=("in both", "new in B", "lost since A"))
+    for name, counts in found["keys"].items():
+        keys.add_row(name, *(f"{counts[side]:,}" for side in ("kept", "new", "lost")))
+    changed = _table("Items in both with another value", "column", right=("items",))
+    for name, items in found["changed"].items():
+        if name != "items":
+            changed.add_row(name, f"{items:,}")
+    columns = _table("Distributions", "table", "column", "", right=("PSI", "missing in A", "in B"))
+    styles = {"stable": "", "moved": "yellow", "shifted": "red"}
+    for column in sorted(found["columns"], key=lambda column: -column["psi"]):
+        columns.add_row(
+            column["table"],
+            column["column"],
+            Text(column["verdict"], style=styles[column["verdict"]]),
+            f"{column['psi']:.3f}",
+            *(f"{column[side]:.1%}" for side in ("missing_a", "missing_b")),
+        )
+    columns.caption = "PSI: population stability index, stable below 0.1, shifted above 0.25"
+    return [rows, keys, changed, columns]
+
+
 def lake_diff(found: Sequence[TableDiff]) -> list[RenderableType]:
     """What differs between two lakes; below it, a few of the rows."""
     counts = _table(

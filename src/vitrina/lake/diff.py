@@ -18,7 +18,7 @@ import narwhals as nw
 from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.engine.duckdb import identifier
 from vitrina.lake.partitions import parquet_files
-from vitrina.lake.tables import POINTER, TableName, current_tables, table_at
+from vitrina.lake.tables import TableName, set_at, table_at
 
 THERE: Final = "_there"
 EXAMPLES: Final = 5
@@ -66,7 +66,7 @@ def diff_lakes(
     progress is told the name of each table as it begins. Raises DataError when one of them is a
     lake without tables.
     """
-    folders = _tables_of(a), _tables_of(b)
+    folders = set_at(a), set_at(b)
     found = []
     with DuckDBEngine() as engine:
         for table in get_args(TableName):
@@ -74,11 +74,6 @@ def diff_lakes(
                 progress(table)
             found.append(_diff(engine, table, *folders))
     return found
-
-
-def _tables_of(folder: Path) -> Path:
-    is_set = not (folder / POINTER).exists() and table_at(folder, "items").exists()
-    return folder if is_set else current_tables(folder)
 
 
 def _diff(engine: DuckDBEngine, table: TableName, *folders: Path) -> TableDiff:

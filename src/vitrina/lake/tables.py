@@ -38,7 +38,21 @@ def scan_table(engine: Engine, lake: Path, name: TableName) -> Frame:
 
     Raises DataError when nothing was ingested yet.
     """
-    return engine.scan_parquet(parquet_files(table_at(current_tables(lake), name)))
+    return scan_set(engine, current_tables(lake), name)
+
+
+def scan_set(engine: Engine, folder: Path, name: TableName) -> Frame:
+    """A table of the set in `folder`. Raises DataError, naming the file, if it is not readable."""
+    return engine.scan_parquet(parquet_files(table_at(folder, name)))
+
+
+def set_at(folder: Path) -> Path:
+    """The set of tables that a folder is, or that is current in the lake that it is.
+
+    Raises DataError when it is neither.
+    """
+    is_set = not (folder / POINTER).exists() and table_at(folder, "items").exists()
+    return folder if is_set else current_tables(folder)
 
 
 def table_at(folder: Path, name: TableName) -> Path:

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no script, no font file."""
+"""The pages about the lake: each one HTML file that needs no network, no script and no font."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from vitrina.lake.quality.charts import (
 )
 from vitrina.lake.quality.prices import PRICE_EDGES
 from vitrina.lake.quality.remarks import remarks
+from vitrina.lake.quality.shift import MOVED, SHIFTED
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -52,6 +53,17 @@ def report_page(figures: Mapping[str, Any]) -> str:
     )
 
 
+def drift_page(drift: Mapping[str, Any]) -> str:
+    """What has changed between two sets of tables. drift: as `drift` returns it."""
+    return (
+        _environment()
+        .get_template("drift.html")
+        .render(
+            drift=drift, moved=MOVED, shifted=SHIFTED, version=__version__, now=datetime.now(UTC)
+        )
+    )
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -64,8 +76,17 @@ def _environment() -> Environment:
     environment.globals.update(
         css=(TEMPLATES / "report.css").read_text("utf-8"), width=WIDTH, height=HEIGHT
     )
-    environment.filters.update(n=_number, share=_share, compact=compact, price=price, day=_day)
+    environment.filters.update(
+        n=_number, share=_share, compact=compact, price=price, day=_day, growth=growth
+    )
     return environment
+
+
+def growth(rows: Mapping[str, int]) -> str:
+    """From A to B in percent, with its sign."""
+    if not rows["a"]:
+        return "–" if not rows["b"] else "new"
+    return f"{rows['b'] / rows['a'] - 1:+.1%}" if rows["a"] != rows["b"] else "0%"
 
 
 def _number(value: float) -> str:

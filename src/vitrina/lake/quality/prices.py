@@ -38,7 +38,7 @@ def price_figures(engine: Engine, items: Frame) -> dict[str, Any]:
         "title",
         "price",
         currency=nw.col("currency").fill_null(""),
-        department=_department(),
+        department=department(),
     )
     price = nw.col("price")
     totals = engine.collect(
@@ -113,7 +113,7 @@ def _outliers(priced: Frame) -> Frame:
     )
 
 
-def _department() -> nw.Expr:
+def department() -> nw.Expr:
     """The broadest level of the category; empty where there is none."""
     first = nw.col("category_path").str.replace_all(f"{CATEGORY_SEPARATOR}.*$", "")
     return first.fill_null("")

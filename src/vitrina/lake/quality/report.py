@@ -29,7 +29,7 @@ def write_report(
     """Write FIGURES and PAGE of the tables in `folder`; parameters as of `profile`."""
     figures = profile(engine, tables, report, weights)
     write_json(folder / FIGURES, figures)
-    _write_page(folder, figures)
+    write_page(folder / PAGE, report_page(figures))
 
 
 def remake_report(settings: Settings) -> tuple[Path, dict[str, Any]]:
@@ -53,7 +53,7 @@ def remake_report(settings: Settings) -> tuple[Path, dict[str, Any]]:
             )
             figures = profile(engine, tables, read_report(lake), settings.events.weights)
         write_json(folder / FIGURES, figures)
-    return _write_page(folder, figures), figures
+    return write_page(folder / PAGE, report_page(figures)), figures
 
 
 def _read_figures(folder: Path) -> dict[str, Any] | None:
@@ -64,12 +64,11 @@ def _read_figures(folder: Path) -> dict[str, Any] | None:
     return figures if figures.get("format") == FORMAT else None
 
 
-def _write_page(folder: Path, figures: Mapping[str, Any]) -> Path:
-    """The page: complete under its name, or unchanged."""
-    path = folder / PAGE
-    aside = folder / f".{PAGE}.{os.getpid()}.tmp"
+def write_page(path: Path, html: str) -> Path:
+    """Write a page: complete under its name, or unchanged."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        aside.write_text(report_page(figures), encoding="utf-8")
+        aside.write_text(html, encoding="utf-8")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
