@@ -9,6 +9,8 @@ from vitrina.lake.datasets.base import ITEMS, DataFile, Dataset, FilesByRole
 from vitrina.lake.datasets.sql import csv_table, paths
 from vitrina.lake.engine import DuckDBEngine
 
+MAX_CENTS: Final = 10**9
+
 COLUMNS: Final = (
     "event_time",
     "event_type",
@@ -50,31 +52,42 @@ ELECTRONICS_FILE: Final = DataFile("events", "events.csv", COLUMNS, rows={"event
 
 
 def prepare(engine: DuckDBEngine, files: FilesByRole, into: Path) -> None:
-    """Write the catalog: what the last event of each product says about it."""
+    """Write the catalog: what the last event of each product says, and its price over time."""
     engine.write_parquet(engine.query(_CATALOG, [paths(files["events"])]), into / ITEMS)
 
 
-# Moments are written so that their order is that of their text. What two events of one second
-# say differently is settled by the greater value, so that every run gives the same catalog.
+# An item has a row for each change of the price with which its days begin. The first second of a
+# day and its price are one number, whose minimum takes little room: there are many days of many
+# products. What events of one second say differently is settled by value, so that every run gives
+# the same catalog.
 _CATALOG: Final = f"""
-    WITH facts AS (
-        SELECT product_id, category_id, category_code, brand, price, max(event_time) AS last
+    WITH events AS (
+        SELECT *, epoch(event_time[:19]::TIMESTAMP)::BIGINT AS second,
+               (100 * try_cast(price AS DOUBLE))::BIGINT AS cents
         FROM {csv_table(MULTI_FILES)} WHERE product_id IS NOT NULL
-        GROUP BY product_id, category_id, category_code, brand, price
+    ), days AS (
+        SELECT product_id, second // 86400 AS day, category_id, category_code, brand,
+               max(second) AS last,
+               min(second * {MAX_CENTS} + cents) FILTER (WHERE cents < {MAX_CENTS}) AS first
+        FROM events GROUP BY product_id, day, category_id, category_code, brand
     ), latest AS (
         SELECT product_id,
                arg_max(category_id, (last, category_id)) AS category_id,
                replace(arg_max(category_code, (last, category_code)), '_', ' ') AS category,
-               arg_max(brand, (last, brand)) AS brand,
-               arg_max(try_cast(price AS DOUBLE), (last, try_cast(price AS DOUBLE))) AS price
-        FROM facts GROUP BY product_id
+               arg_max(brand, (last, brand)) AS brand
+        FROM days GROUP BY product_id
+    ), prices AS (
+        SELECT product_id, min(first) // {MAX_CENTS} AS second, min(first) % {MAX_CENTS} AS cents
+        FROM days GROUP BY product_id, day
+        QUALIFY cents IS DISTINCT FROM lag(cents) OVER (PARTITION BY product_id ORDER BY day)
     )
     SELECT product_id AS item_id,
            nullif(concat_ws(' ', brand, split_part(category, '.', -1)), '') AS title,
            coalesce(replace(category, '.', ' > '), category_id) AS category_path,
-           price,
-           brand
-    FROM latest ORDER BY item_id
+           cents / 100 AS price,
+           brand,
+           make_timestamp(second * 1_000_000) AS observed_at
+    FROM latest JOIN prices USING (product_id) ORDER BY item_id, observed_at
 """
 
 _EVENTS: Final = {
@@ -91,7 +104,8 @@ _EVENTS: Final = {
 }
 _DECISIONS: Final = (
     "There is no catalog: an item is what the last event of its product says, its title the brand "
-    "and the innermost category, for products have no names.",
+    "and the innermost category, for products have no names. Its price has a history: the first "
+    "event of each day says what it was.",
     "category_path is category_code, or category_id where there is no code.",
     "'cart' is add_to_cart; remove_from_cart is kept with weight 0. An event's value is the price.",
 )

@@ -34,7 +34,7 @@ TREE_FILE: Final = DataFile(
 
 
 def prepare(engine: DuckDBEngine, files: FilesByRole, into: Path) -> None:
-    """Write the catalog: the last known category and availability of each item."""
+    """Write the catalog: each item's last known category, and its availability over time."""
     catalog = engine.query(
         _CATALOG,
         [paths(files["tree"]), paths(files["properties"]), paths(files["events"])],
@@ -43,6 +43,7 @@ def prepare(engine: DuckDBEngine, files: FilesByRole, into: Path) -> None:
 
 
 # Paths grow from the roots down, so that a category that is its own ancestor cannot loop.
+# An item has a row for each change of its availability; the category is the last one in all.
 _CATALOG: Final = f"""
     WITH RECURSIVE tree AS (FROM {csv_table(TREE_FILE)}),
     category AS (
@@ -51,20 +52,29 @@ _CATALOG: Final = f"""
         SELECT tree.categoryid, category.path || ' > ' || tree.categoryid
         FROM tree JOIN category ON tree.parentid = category.categoryid
     ),
+    properties AS MATERIALIZED (
+        SELECT itemid, property, value, timestamp::BIGINT AS moment
+        FROM {csv_table(PROPERTY_FILES)} WHERE property IN ('categoryid', 'available')
+    ),
     latest AS (
         SELECT itemid,
-               arg_max(value, moment) FILTER (WHERE property = 'categoryid') AS categoryid,
-               arg_max(value, moment) FILTER (WHERE property = 'available') AS available
-        FROM (SELECT *, timestamp::BIGINT AS moment FROM {csv_table(PROPERTY_FILES)})
-        WHERE property IN ('categoryid', 'available') GROUP BY itemid
+               arg_max(value, moment) FILTER (WHERE property = 'categoryid') AS categoryid
+        FROM properties GROUP BY itemid
+    ),
+    availability AS (
+        SELECT itemid, moment, value = '1' AS available FROM properties
+        WHERE property = 'available'
+        QUALIFY value IS DISTINCT FROM lag(value) OVER (PARTITION BY itemid ORDER BY moment)
     ),
     seen AS (SELECT DISTINCT itemid FROM {csv_table(EVENT_FILE)})
     SELECT coalesce(latest.itemid, seen.itemid) AS item_id,
            coalesce(category.path, latest.categoryid) AS category_path,
-           latest.available = '1' AS available
+           available,
+           make_timestamp_ms(moment) AS observed_at
     FROM latest FULL JOIN seen ON latest.itemid = seen.itemid
     LEFT JOIN category ON category.categoryid = latest.categoryid
-    ORDER BY item_id
+    LEFT JOIN availability ON availability.itemid = latest.itemid
+    ORDER BY item_id, observed_at
 """
 
 RETAILROCKET: Final = Dataset(
@@ -79,8 +89,8 @@ RETAILROCKET: Final = Dataset(
     address="https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset",
     decisions=(
         "A visitor is a user; 'addtocart' is add_to_cart and 'transaction' is purchase.",
-        "An item's category and availability are the last ones known; category_path is the way "
-        "from the root of the tree, in ids.",
+        "An item's category is the last one known; category_path is the way to it from the root of "
+        "the tree, in ids. Availability has its history: a snapshot wherever it changed.",
         "Items that have events and no properties are in the catalog with their id alone.",
         "The other properties are hashed and left out: items have no title and no price.",
     ),
