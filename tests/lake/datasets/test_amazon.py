@@ -177,6 +177,22 @@ def test_the_form_of_2023(tmp_path: Path) -> None:
     }
 
 
+def test_a_broken_line_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
+    copy = write_copy(
+        tmp_path / "copy",
+        {
+            "Electronics.jsonl.gz": lines(REVIEW_2023) + '{"rating": 5.0, "title": "cut o\n',
+            "meta_Electronics.jsonl.gz": META_2023
+            + '{"parent_asin": "B0\n'
+            + lines({"parent_asin": "B1", "title": "Plain", "description": "one text, no list"}),
+        },
+    )
+    report = ingest_copy(tmp_path, "amazon-2023", copy)
+    assert (report.items.kept, sum(report.items.quarantined.values())) == (3, 1)
+    assert (report.events.kept, sum(report.events.quarantined.values())) == (1, 1)
+    assert items_of(tmp_path)["B1"]["description"] == "one text, no list"
+
+
 def test_one_category_of_several_can_be_named(tmp_path: Path) -> None:
     copy = write_copy(
         tmp_path / "copy",

@@ -49,10 +49,13 @@ def _write_catalog(engine: DuckDBEngine, sql: str, files: FilesByRole, into: Pat
 
 
 def _lines(**columns: str) -> str:
+    """SQL: the lines' objects as rows. A line that is none is a row of nulls: an item without an
+    id, which the ingest sets apart and counts.
+    """
     typed = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
     return (
         f"read_json(?, format = 'newline_delimited', columns = {{{typed}}}, "
-        f"maximum_object_size = {MAX_LINE_BYTES})"
+        f"ignore_errors = true, maximum_object_size = {MAX_LINE_BYTES})"
     )
 
 
@@ -74,8 +77,12 @@ def _levels(texts: str) -> str:
 
 
 def _joined(column: str) -> str:
-    """SQL: a JSON list of texts as one text."""
-    return f"nullif(trim(array_to_string(json_extract_string({column}, '$[*]'), ' ')), '')"
+    """SQL: a JSON list of texts, or a single one, as one text."""
+    texts = (
+        f"CASE json_type({column}) WHEN 'VARCHAR' THEN {column}->>'$' "
+        f"ELSE array_to_string(json_extract_string({column}, '$[*]'), ' ') END"
+    )
+    return f"nullif(trim({texts}), '')"
 
 
 _PATH_2018: Final = _levels("json_extract_string(category, '$[*]')")
@@ -109,7 +116,7 @@ _CATALOG_2018: Final = f"""
         imageURLHighRes="JSON",
     )
 }
-    ), reviewed AS (SELECT DISTINCT asin FROM {_lines(asin="VARCHAR")})
+    ), reviewed AS (SELECT DISTINCT asin FROM {_lines(asin="VARCHAR")} WHERE asin IS NOT NULL)
     FROM products
     UNION ALL BY NAME
     SELECT asin AS item_id FROM reviewed ANTI JOIN products ON products.item_id = asin
@@ -137,7 +144,9 @@ _CATALOG_2023: Final = f"""
         images="JSON",
     )
 }
-    ), reviewed AS (SELECT DISTINCT parent_asin FROM {_lines(parent_asin="VARCHAR")})
+    ), reviewed AS (SELECT DISTINCT parent_asin FROM {
+    _lines(parent_asin="VARCHAR")
+} WHERE parent_asin IS NOT NULL)
     FROM products
     UNION ALL BY NAME
     SELECT parent_asin AS item_id
