@@ -18,7 +18,7 @@ from vitrina.lake.datasets.complete_journey import write_complete_journey
 from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.ingest import ingest
 from vitrina.lake.quality.activity import activity
-from vitrina.lake.quality.bots import find_bots
+from vitrina.lake.quality.bots import RULES, find_bots
 from vitrina.lake.sequences import load_interactions
 from vitrina.lake.split import to_us
 
@@ -120,6 +120,12 @@ def test_nobody_of_complete_journey_is_a_bot(tmp_path: Path) -> None:
     with DuckDBEngine() as engine:
         events = engine.scan_parquet([demo.events])
         assert engine.collect(find_bots(engine, events, activity(engine, events))).num_rows == 0
+
+
+def test_the_rules_are_documented_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/data-quality.md").read_text("utf-8")
+    for name, rule in RULES.items():
+        assert f"| {name} | {rule.sentence} |" in page
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ STAGES: Final = (
     "sequences",
     "bots",
     "report",
+    "quality",
 )
 """The stages of an ingest, in order: what `progress` is told."""
 
@@ -121,9 +122,10 @@ def ingest(
             examples=shown,
             seconds=stage.seconds,
         )
+        with stage("quality"):
+            described = Tables(items, events, bad, bots, active)
+            write_report(engine, folder, described, report.to_json(), weights)
         write_json(folder / REPORT, report.to_json())
-        described = Tables(items, events, bad, bots, active)
-        write_report(engine, folder, described, report.to_json(), weights)
     return report
 
 

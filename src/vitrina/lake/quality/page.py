@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,8 @@ def report_page(figures: Mapping[str, Any]) -> str:
         .render(
             figures=figures,
             remarks=remarks(figures),
+            examples=_examples(figures["examples"]),
+            units={rule["reason"]: rule["unit"] for rule in figures["bots"]["rules"]},
             time=time,
             colour_of={name: number for number, (name, _) in enumerate(time.layers)},
             items=rank_curve(figures["items"]["curve"]),
@@ -77,12 +80,18 @@ def _environment() -> Environment:
         css=(TEMPLATES / "report.css").read_text("utf-8"), width=WIDTH, height=HEIGHT
     )
     environment.filters.update(
-        n=_number, share=_share, compact=compact, price=price, day=_day, growth=growth
+        n=_number,
+        share=_share,
+        compact=compact,
+        price=price,
+        day=_day,
+        growth=_growth,
+        figure=_figure,
     )
     return environment
 
 
-def growth(rows: Mapping[str, int]) -> str:
+def _growth(rows: Mapping[str, int]) -> str:
     """From A to B in percent, with its sign."""
     if not rows["a"]:
         return "–" if not rows["b"] else "new"
@@ -103,6 +112,20 @@ def _share(value: float) -> str:
     if 0.999 < value < 1:
         return "> 99.9%"
     return f"{value:.1%}"
+
+
+def _figure(value: float) -> str:
+    """A bot's figure: a count as it is, seconds with two digits."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:.2f}"
+
+
+def _examples(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, bool, str], list[Any]]:
+    """Example rows by table, whether the row was kept, and reason as the ingest counts it."""
+    found: dict[tuple[str, bool, str], list[Any]] = defaultdict(list)
+    for row in rows:
+        column = f"{row['column']}: " if row["column"] else ""
+        found[row["table"], row["row_kept"], column + row["reason"]].append(row)
+    return found
 
 
 def _day(moment: str) -> str:

@@ -101,7 +101,7 @@ def _time(figures: Mapping[str, Any]) -> Iterator[Remark]:
                 "seem to end in the middle of it.",
             )
     if silent := span - len(days):
-        yield Remark("note", "time", f"{silent:,} of {span:,} days have no event at all.")
+        yield Remark("note", "time", f"No event at all on {silent:,} of {span:,} days.")
 
 
 def _events(figures: Mapping[str, Any]) -> Iterator[Remark]:
