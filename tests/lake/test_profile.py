@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, NOW, ingest_texts, shop_settings
-from vitrina.lake.ingest import ingest
+from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, ingest_texts
 from vitrina.lake.quality.distribution import describe
 from vitrina.lake.quality.remarks import remarks
 from vitrina.lake.tables import current_tables
