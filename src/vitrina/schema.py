@@ -30,6 +30,9 @@ ITEM_COLUMNS: Final[Mapping[str, str]] = {
 }
 """The lake's items table. Only `item_id` is required of an input; the rest may be null."""
 
+ITEM_INPUTS: Final[Mapping[str, str]] = {**ITEM_COLUMNS, "observed_at": "timestamp"}
+"""What an input of items may have. observed_at: since when its price and availability hold."""
+
 EVENT_COLUMNS: Final[Mapping[str, str]] = {
     "event_id": "string",
     "user_id": "string",

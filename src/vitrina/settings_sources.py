@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
+from vitrina.schema import EVENT_COLUMNS, ITEM_INPUTS
 
-KINDS: Final[Mapping[str, str]] = {**ITEM_COLUMNS, **EVENT_COLUMNS}
+KINDS: Final[Mapping[str, str]] = {**ITEM_INPUTS, **EVENT_COLUMNS}
 """The type of each of our columns, of whichever table."""
 MOMENT_UNITS: Final = ("s", "ms", "us", "iso")
 PASSWORD: Final = re.compile(
@@ -206,7 +206,7 @@ class Source(_Table):
 
 def checked_sources(table: str, sources: list[Source]) -> list[Source]:
     """The sources of "items" or "events". Raises ValueError for a map that does not fit."""
-    ours = ITEM_COLUMNS if table == "items" else EVENT_COLUMNS
+    ours = ITEM_INPUTS if table == "items" else EVENT_COLUMNS
     for source in sources:
         source.check(table, ours)
     return sources

@@ -42,7 +42,11 @@ def shop_settings(folder: Path, items: list[str], events: list[str]) -> Settings
 
 
 def ingest_texts(
-    folder: Path, *, items: str | bytes = ITEMS_CSV, events: str | bytes = EVENTS_CSV
+    folder: Path,
+    *,
+    items: str | bytes = ITEMS_CSV,
+    events: str | bytes = EVENTS_CSV,
+    full: bool = False,
 ) -> IngestReport:
     """Ingest two CSV files given as text."""
     settings = shop_settings(
@@ -50,7 +54,7 @@ def ingest_texts(
         [write(folder / "items.csv", items)],
         [write(folder / "events.csv", events)],
     )
-    return ingest(settings, now=NOW)
+    return ingest(settings, now=NOW, full=full)
 
 
 def rows(folder: Path, table: TableName) -> list[dict[str, Any]]:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitrina.errors import DataError
 from vitrina.lake.engine import DuckDBEngine
+from vitrina.lake.readers.addresses import find_files
 from vitrina.lake.readers.raw import RawTable, Wanted
-from vitrina.lake.readers.read import read_table
+from vitrina.lake.readers.read import read_files
 from vitrina.settings_sources import Source
 
 
@@ -16,11 +18,14 @@ def read_rows(
     files: str | Path | Sequence[str | Path], columns: Sequence[str], **source: Any
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], RawTable]:
     """Read files. Returns the rows and the rejected rows, each with `file` (the address) and
-    `row`, sorted by place; and the table itself."""
+    `row`, sorted by place; and the table itself. Raises DataError with the first file's fault
+    when no file can be used."""
     addresses = [files] if isinstance(files, str | Path) else files
     wanted = Wanted(Source(files=[str(each) for each in addresses], **source), columns)
     with DuckDBEngine() as engine:
-        table = read_table(engine, "events", [wanted])
+        table = read_files(engine, find_files("events", [wanted]), [wanted])
+        if not table.frames:
+            raise DataError(table.unusable[0].reason)
         read = [row for frame in table.frames.values() for row in engine.collect(frame).to_pylist()]
         rejected = engine.collect(table.rejected).to_pylist()
     return _placed(read, table), _placed(rejected, table), table

@@ -52,7 +52,7 @@ def test_the_order_of_rows_and_the_number_of_files_make_no_difference(
 
     result = run("lake", "diff", *map(str, lakes))
     assert (result.code, result.out) == (0, "identical\n")
-    assert "3 items, 4 events" in result.err
+    assert "3 items, 3 snapshots, 4 events" in result.err
 
 
 def test_a_changed_value_is_found_with_its_row_and_column(lakes: tuple[Path, Path]) -> None:
@@ -102,8 +102,9 @@ def test_sets_of_tables_can_be_compared_before_they_are_current(
     old = current_tables(lakes[0])
     assert all(table.identical for table in diff_lakes(old, lakes[1]))
     ingest_texts(tmp_path / "a", items=ITEMS_CSV + "rice,Rice,,,\n", events=EVENTS)
-    found = of(diff_lakes(old, lakes[0]), "items")
-    assert (found.only_a, found.only_b) == (0, 1)
+    found = {entry.table: entry for entry in diff_lakes(old, lakes[0])}
+    assert (found["items"].only_a, found["items"].only_b) == (0, 1)
+    assert (found["snapshots"].only_a, found["snapshots"].only_b) == (0, 1)
 
 
 def test_a_folder_without_tables_is_an_error(lakes: tuple[Path, Path], tmp_path: Path) -> None:

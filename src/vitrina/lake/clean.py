@@ -4,15 +4,14 @@ What is demanded of them is the contract (`contract`). A row is quarantined only
 used; a bad value that an item or event can do without is taken out or cut and the row is kept.
 Such repairs are listed in the quarantine table too, with `row_kept` true.
 
-Of several items with one item_id the last is kept (by file path, then row). Of several events
-with one event_id, or with the same shopper, item, type and moment, the first is kept.
+Nothing is done here about rows that tell of the same thing: see `duplicates`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 import narwhals as nw
 
@@ -30,16 +29,17 @@ REPAIRED: Final = "_repaired_"
 """Prefix of a boolean for each column that can be repaired."""
 
 
-def check_items(engine: Engine, mapped: Frame, *, max_text_chars: int) -> Frame:
+def check_items(engine: Engine, mapped: Frame, *, max_text_chars: int, latest: datetime) -> Frame:
     """Items that keep the contract or say how they break it, one for each mapped row.
 
-    mapped: what `mapping.map_columns` returns.
-    Returns `_file`, `_row`, the columns of ITEM_COLUMNS, REASON and COLUMN (null for a good row),
+    mapped: what `mapping.map_columns` returns. latest: the last moment (UTC, without zone) that
+    is not the future.
+    Returns `_file`, `_row`, the columns of ITEM_INPUTS, REASON and COLUMN (null for a good row),
     RAW (null for a row without fault or repair), and a REPAIRED boolean for each column of which
     the contract may take out a value.
     """
     frame = engine.mark_json_objects(mapped, "attributes", IS_OBJECT)
-    checked = _judged(frame, "items", max_text_chars=max_text_chars)
+    checked = _judged(frame, "items", max_text_chars=max_text_chars, latest=latest)
     return checked.with_columns(nw.col("created_at").cast(nw.Datetime("us", "UTC")))
 
 
@@ -54,36 +54,6 @@ def check_events(
     catalog = items.select("item_id", nw.lit(True).alias(IN_CATALOG))
     frame = mapped.join(catalog, on="item_id", how="left")
     return _judged(frame, "events", event_types=event_types, latest=latest)
-
-
-def unique_items(kept: Frame) -> Frame:
-    """The last of the items that share an item_id."""
-    return _one_of_each(kept, ["item_id"], "last")
-
-
-def unique_events(kept: Frame) -> Frame:
-    """Events without repetitions, each with an event_id.
-
-    A missing event_id is made of shopper, item, type and moment, so that the same event read
-    again gets the same id.
-    """
-    session = nw.concat_str([nw.lit("session:"), nw.col("session_id")])
-    moment = nw.col("timestamp").dt.to_string("%Y-%m-%dT%H:%M:%S.%f")
-    frame = kept.with_columns(_shopper=nw.coalesce("user_id", session))
-    identity = nw.concat_str(["_shopper", "item_id", "event_type", moment], separator="|")
-    frame = frame.with_columns(event_id=nw.coalesce("event_id", identity))
-    frame = _one_of_each(frame, ["event_id"], "first")
-    frame = _one_of_each(frame, ["_shopper", "item_id", "event_type", "timestamp"], "first")
-    return frame.drop("_shopper")
-
-
-def _one_of_each(frame: Frame, keys: list[str], which: Literal["first", "last"]) -> Frame:
-    """One row for each value of `keys`: the first or last by file, then row."""
-    # A grouped minimum and a semi-join: several times faster than a window over whole rows.
-    frame = frame.with_columns(_place=nw.col(FILE) * 2**40 + nw.col(ROW))
-    place = nw.col("_place").min() if which == "first" else nw.col("_place").max()
-    chosen = frame.group_by(keys).agg(place).select("_place")
-    return frame.join(chosen, on="_place", how="semi").drop("_place")
 
 
 def _judged(

@@ -14,11 +14,11 @@ from typing import Final, Literal
 
 import narwhals as nw
 
-from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
+from vitrina.schema import EVENT_COLUMNS, ITEM_INPUTS
 
 Table = Literal["items", "events"]
 
-COLUMNS: Final[Mapping[Table, Mapping[str, str]]] = {"items": ITEM_COLUMNS, "events": EVENT_COLUMNS}
+COLUMNS: Final[Mapping[Table, Mapping[str, str]]] = {"items": ITEM_INPUTS, "events": EVENT_COLUMNS}
 REQUIRED: Final[Mapping[Table, Sequence[Sequence[str]]]] = {
     "items": (("item_id",),),
     "events": (("item_id",), ("event_type",), ("timestamp",), ("user_id", "session_id")),
@@ -30,6 +30,9 @@ EARLIEST: Final = datetime(1990, 1, 1)
 
 UNKNOWN_ITEM: Final = "not in the catalog; add it to the items"
 """Why an event is set apart whose item the catalog lacks; the quality page counts these apart."""
+
+FUTURE: Final = "in the future; check clock, unit and time zone"
+"""Why an event is set apart whose moment has not come: a later ingest takes it."""
 
 IS_OBJECT: Final = "_is_object"
 IN_CATALOG: Final = "_in_catalog"
@@ -107,6 +110,15 @@ ITEM_RULES: Final = (
     _unreadable("available", "neither true nor false; item kept as available"),
     _unreadable("created_at", "not a timestamp; item kept without it"),
     Rule(
+        "observed_at",
+        "not a timestamp, or in the future; taken as observed now",
+        lambda terms: (
+            terms.given("observed_at")
+            & ~(nw.col("observed_at") <= nw.lit(terms.latest)).fill_null(False)
+        ),
+        _nothing,
+    ),
+    Rule(
         "attributes",
         "not a JSON object; item kept without attributes",
         lambda terms: terms.given("attributes") & ~nw.col(IS_OBJECT).fill_null(False),
@@ -134,7 +146,7 @@ EVENT_RULES: Final = (
     ),
     Rule(
         "timestamp",
-        "in the future; check clock, unit and time zone",
+        FUTURE,
         lambda terms: nw.col("timestamp") > nw.lit(terms.latest),
     ),
     _missing("event_type", "missing; say what happened"),

@@ -17,8 +17,7 @@ import narwhals as nw
 
 from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.engine.duckdb import identifier
-from vitrina.lake.partitions import parquet_files
-from vitrina.lake.tables import TableName, set_at, table_at
+from vitrina.lake.tables import TableName, scan_set, set_at, table_at
 
 THERE: Final = "_there"
 EXAMPLES: Final = 5
@@ -26,6 +25,7 @@ EXAMPLES: Final = 5
 
 KEYS: Final[Mapping[TableName, Sequence[str]]] = {
     "items": ("item_id",),
+    "snapshots": ("item_id", "since"),
     "events": ("event_id",),
     "quarantine": ("table", "file", "row", "column", "reason"),
     "bots": ("key", "reason"),
@@ -77,11 +77,14 @@ def diff_lakes(
 
 
 def _diff(engine: DuckDBEngine, table: TableName, *folders: Path) -> TableDiff:
-    paths = [table_at(folder, table) for folder in folders]
-    if not all(path.exists() for path in paths):
-        rows = [_count(engine, path) if path.exists() else None for path in paths]
+    there = [table_at(folder, table).exists() for folder in folders]
+    if not all(there):
+        rows = [
+            _count(engine, folder, table) if exists else None
+            for folder, exists in zip(folders, there, strict=True)
+        ]
         return TableDiff(table, (rows[0], rows[1]))
-    sides = [engine.scan_parquet(parquet_files(path)) for path in paths]
+    sides = [scan_set(engine, folder, table) for folder in folders]
     schemas = [dict(side.collect_schema()) for side in sides]
     columns = [name for name, dtype in schemas[0].items() if schemas[1].get(name) == dtype]
     relations = [side.select(*columns).to_native() for side in sides]
@@ -92,9 +95,8 @@ def _diff(engine: DuckDBEngine, table: TableName, *folders: Path) -> TableDiff:
     return _rows_differing(engine, found, relations, columns)
 
 
-def _count(engine: DuckDBEngine, path: Path) -> int:
-    frame = engine.scan_parquet(parquet_files(path))
-    rows: int = engine.collect(frame.select(nw.len()))[0][0].as_py()
+def _count(engine: DuckDBEngine, folder: Path, table: TableName) -> int:
+    rows: int = engine.collect(scan_set(engine, folder, table).select(nw.len()))[0][0].as_py()
     return rows
 
 

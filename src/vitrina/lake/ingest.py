@@ -6,35 +6,33 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 import narwhals as nw
 
-from vitrina.lake.clean import check_events, check_items, unique_events, unique_items
 from vitrina.lake.engine import Engine, Frame, open_engine
-from vitrina.lake.mapping import wanted
-from vitrina.lake.partitions import months_of, write_months
+from vitrina.lake.ingest_events import (
+    check_plan,
+    merge_events,
+    next_valid,
+    plan_events,
+    write_events,
+    write_unknown_items,
+)
+from vitrina.lake.ingest_items import ingest_items
+from vitrina.lake.last_set import last_set, used_records
+from vitrina.lake.ledger import LEDGER, Ledger, settings_digests
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import find_bots
 from vitrina.lake.quality.fitness import measure, require_fit, require_rows
 from vitrina.lake.quality.profile import Tables
 from vitrina.lake.quality.report import write_report
-from vitrina.lake.quarantine import (
-    CheckedTable,
-    check_files,
-    count,
-    examples,
-    quarantine,
-    table_report,
-)
-from vitrina.lake.readers.read import read_table
+from vitrina.lake.quarantine import count, examples, quarantine, table_report
+from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import IngestReport
 from vitrina.lake.sequences import write_sequences
-from vitrina.lake.sessions import sessionise
 from vitrina.lake.shards import SHARDS
-from vitrina.lake.tables import REPORT, new_tables, table_at, write_json
-from vitrina.schema import EVENT_COLUMNS, ITEM_COLUMNS
+from vitrina.lake.tables import REPORT, new_tables, scan_set, table_at, write_json
 from vitrina.settings import Settings
 
 STAGES: Final = (
@@ -59,41 +57,39 @@ def ingest(
     settings: Settings,
     *,
     now: datetime | None = None,
+    full: bool = False,
     fit_only: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Read all items and events that [lake] names into the lake's tables.
+    """Read the items and events that [lake] names into the lake's tables.
 
-    now: the ingest's clock (default: the present). fit_only: refuse tables that cannot make a
-    recommender. progress is told each of STAGES as it begins. The new tables replace the old ones
-    in one step at the end; whatever stops the run before that leaves the old ones as they were.
-    Raises DataError when a source cannot be used, UnfitData when no item or no event is left and,
-    with fit_only, when `quality.fitness` finds another obstacle.
+    Of the events, only files that the last set does not hold are read, as long as nothing else
+    has changed; the tables are the same as after a full run. now: the ingest's clock (default:
+    the present). full: read everything. fit_only: refuse tables that cannot make a recommender.
+    progress is told each of STAGES as it begins. The new tables replace the old ones in one step
+    at the end; whatever stops the run before that leaves the old ones as they were. Raises
+    DataError when a source cannot be used, UnfitData when no item or no event is left and, with
+    fit_only, when `quality.fitness` finds another obstacle.
     """
     stage = _Stages(progress)
-    with open_engine(settings) as engine, new_tables(settings.paths.lake) as folder:
+    clock = _in_utc(now or datetime.now(UTC))
+    latest = clock + CLOCK_TOLERANCE
+    lake = settings.paths.lake
+    with open_engine(settings) as engine, new_tables(lake) as folder:
+        last = last_set(lake)
         with stage("items"):
-            checked_items = _check_items(engine, settings)
-            items = engine.persist(unique_items(checked_items.good).select(*ITEM_COLUMNS))
-            engine.write_parquet(items.sort("item_id"), table_at(folder, "items"))
+            items = ingest_items(engine, settings, last, folder, clock, latest, full=full)
         with stage("read events"):
-            raw_events = read_table(
-                engine, "events", [wanted("events", source) for source in settings.lake.events]
-            )
+            plan = plan_events(engine, settings, last, items, latest, full=full)
+            raw = read_files(engine, plan.files, plan.wanted)
         with stage("check events"):
-            check = partial(
-                check_events,
-                items=items,
-                event_types=settings.events.weights,
-                latest=_in_utc(now or datetime.now(UTC)) + CLOCK_TOLERANCE,
-            )
-            checked_events = check_files(engine, "events", raw_events, settings.lake.events, check)
+            checked = check_plan(engine, settings, plan, raw, items, latest)
+        base = last if plan.rebuilt is None else None
         with stage("sessions"):
-            gap = timedelta(minutes=settings.lake.session_gap_minutes)
-            events = sessionise(unique_events(checked_events.good), gap).select(*EVENT_COLUMNS)
-            events = events.with_columns(nw.col("timestamp").cast(nw.Datetime("us", "UTC")))
-            events = engine.persist(events)
-            write_months(engine, events, table_at(folder, "events"), months_of(engine, events))
+            tables = merge_events(engine, settings, base, plan, checked)
+            write_events(engine, tables, base, folder)
+            write_unknown_items(engine, base, checked, folder)
+            events = scan_set(engine, folder, "events")
         with stage("sequences"):
             write_sequences(engine, events, folder / SHARDS)
         with stage("bots"):
@@ -101,14 +97,23 @@ def ingest(
             bots = engine.persist(find_bots(engine, events, active))
             engine.write_parquet(bots.sort("key", "reason"), table_at(folder, "bots"))
         with stage("report"):
-            tables = (checked_items, checked_events)
-            bad = engine.persist(nw.concat([quarantine(engine, table) for table in tables]))
+            parts = [items.quarantined, quarantine(engine, checked)]
+            if base is not None:
+                earlier = scan_set(engine, base.folder, "quarantine")
+                parts.append(earlier.filter(nw.col("table") == "events"))
+            bad = engine.persist(nw.concat(parts))
             engine.write_parquet(
                 bad.sort("table", "file", "row", "column"), table_at(folder, "quarantine")
             )
-            items_report = table_report(engine, checked_items, count(engine, items), bad)
-            events_report = table_report(engine, checked_events, count(engine, events), bad)
-            require_rows("items", items_report)
+            events_report = table_report(
+                engine,
+                checked,
+                bad,
+                kept=count(engine, events),
+                duplicates=count(engine, tables.duplicates),
+                earlier=None if base is None else base.table_report("events"),
+            )
+            require_rows("items", items.report)
             require_rows("events", events_report)
             weights = settings.events.weights
             if fit_only:
@@ -116,24 +121,25 @@ def ingest(
             totals = _totals(engine, events)
             shown = examples(engine, bad)
         report = IngestReport(
-            items=items_report,
+            items=items.report,
             events=events_report,
             **totals,
+            rebuilt=plan.rebuilt,
             examples=shown,
             seconds=stage.seconds,
         )
         with stage("quality"):
-            described = Tables(items, events, bad, bots, active)
+            described = Tables(items.items, events, bad, bots, active)
             write_report(engine, folder, described, report.to_json(), weights)
+        ledger = Ledger(
+            settings=settings_digests(settings),
+            items=items.records,
+            events=[*plan.known, *used_records(plan.records, checked)],
+            next_valid=next_valid(engine, base, checked),
+        )
+        write_json(folder / LEDGER, ledger.to_json())
         write_json(folder / REPORT, report.to_json())
     return report
-
-
-def _check_items(engine: Engine, settings: Settings) -> CheckedTable:
-    sources = settings.lake.items
-    raw = read_table(engine, "items", [wanted("items", source) for source in sources])
-    check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars)
-    return check_files(engine, "items", raw, sources, check)
 
 
 def _totals(engine: Engine, events: Frame) -> dict[str, Any]:

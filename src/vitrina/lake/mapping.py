@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import narwhals as nw
 
@@ -19,7 +19,7 @@ from vitrina.lake.contract import COLUMNS, REQUIRED, Table
 from vitrina.lake.engine import LIST_SEPARATOR, ROW, Frame
 from vitrina.lake.readers.raw import FILE, RawTable, Wanted
 from vitrina.schema import CATEGORY_SEPARATOR
-from vitrina.settings_sources import ColumnMap, Source
+from vitrina.settings_sources import ColumnMap, Source, hide_passwords
 
 INCOMING: Final = "_in_"
 """Prefix of a column as the file has it."""
@@ -30,9 +30,11 @@ ADDEND: Final = "_add_"
 class SourceMap:
     """What the columns of one source became: for reports.
 
+    source: its addresses, as they are configured. files: those read.
     columns: our column -> what it was read from, in words. Those that no file had are not in it.
     """
 
+    source: str
     files: list[str]
     columns: dict[str, str]
 
@@ -96,10 +98,13 @@ def map_columns(raw: Frame, table: Table, source: Source) -> Frame:
     return frame.select(FILE, ROW, *ours, *(INCOMING + name for name in ours))
 
 
-def mapped_columns(raw: RawTable, table: Table, sources: Sequence[Source]) -> list[SourceMap]:
+def mapped_columns(
+    raw: RawTable, table: Table, sources: Sequence[Source], *, whole: bool
+) -> list[SourceMap]:
     """What each source's columns became.
 
-    Raises DataError when a source's map names a column that none of its files has.
+    whole: whether these are all files of the sources; then DataError is raised when a source's
+    map names a column that none of them has.
     """
     found: list[set[str]] = [set() for _ in sources]
     files: list[list[str]] = [[] for _ in sources]
@@ -111,7 +116,7 @@ def mapped_columns(raw: RawTable, table: Table, sources: Sequence[Source]) -> li
     for source, names, addresses in zip(sources, found, files, strict=True):
         if not addresses:
             continue
-        for ours, column in source.columns.items():
+        for ours, column in source.columns.items() if whole else ():
             for theirs in column.needs:
                 if theirs not in names:
                     raise DataError(
@@ -121,8 +126,26 @@ def mapped_columns(raw: RawTable, table: Table, sources: Sequence[Source]) -> li
                     )
         maps = _found(_maps(table, source), names)
         columns = {name: describe(column) for name, column in maps.items()}
-        described.append(SourceMap(addresses, columns))
+        named = hide_passwords(", ".join(source.files))
+        described.append(SourceMap(named, addresses, columns))
     return described
+
+
+def joined_maps(
+    earlier: Sequence[Mapping[str, Any]], now: Sequence[SourceMap]
+) -> list[dict[str, Any]]:
+    """What the columns became of files that were read earlier (of a report), and now."""
+    joined = {each["source"]: dict(each) for each in earlier}
+    for each in now:
+        before = joined.get(each.source, {"files": [], "columns": {}})
+        joined[each.source] = {
+            "source": each.source,
+            "files": [*before["files"], *each.files],
+            "columns": {**before["columns"], **each.columns},
+        }
+    for source in joined.values():
+        source["files"] = sorted(source["files"], key=lambda address: address.split("/"))
+    return list(joined.values())
 
 
 def describe(column: ColumnMap) -> str:

@@ -45,6 +45,14 @@ def write_months(engine: Engine, events: Frame, folder: Path, months: Collection
         engine.write_parquet(rows, folder / f"{month}{SUFFIX}")
 
 
+def scan_months(engine: Engine, folder: Path, months: Collection[str]) -> Frame:
+    """The events of those of `months` that are in `folder`, lazily; maybe none."""
+    there = [path for month in sorted(months) if (path := folder / f"{month}{SUFFIX}").exists()]
+    if not there:
+        return engine.scan_parquet(parquet_files(folder)).head(0)
+    return engine.scan_parquet([file for path in there for file in parquet_files(path)])
+
+
 def parquet_files(table: Path) -> list[Path]:
     """The files of a table or partition: itself, or those in the folder it is, in order."""
     return sorted(_files(table)) if table.is_dir() else [table]

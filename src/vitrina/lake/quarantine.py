@@ -8,16 +8,17 @@ whole row is at fault), reason, raw (the row's text, cut), row_kept (true where 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import narwhals as nw
+import numpy as np
 
 from vitrina.errors import DataError, UnreadableFile
 from vitrina.lake.clean import COLUMN, RAW, REASON, REPAIRED
 from vitrina.lake.contract import Table, repairs
 from vitrina.lake.engine import ROW, Engine, Frame
-from vitrina.lake.mapping import SourceMap, map_columns, mapped_columns
+from vitrina.lake.mapping import SourceMap, joined_maps, map_columns, mapped_columns
 from vitrina.lake.readers.raw import FILE, REJECTED_COLUMNS, RawTable, UnusableFile
 from vitrina.lake.report import TableReport
 from vitrina.settings_sources import Source
@@ -47,13 +48,16 @@ def check_files(
     raw: RawTable,
     sources: Sequence[Source],
     check: Callable[[Frame], Frame],
+    *,
+    whole: bool,
 ) -> CheckedTable:
     """Map each file's columns and run `check` over its rows.
 
-    A file that turns out to be damaged is left out whole. Raises DataError when no file is left,
-    and when a source's map names a column that none of its files has.
+    A file that turns out to be damaged is left out whole. whole: whether these are all files of
+    the sources. Raises DataError when a source's map names a column that none of its files has,
+    if they are, and when all files there are cannot be used.
     """
-    mapped = mapped_columns(raw, name, sources)
+    mapped = mapped_columns(raw, name, sources, whole=whole)
     checked: list[Frame] = []
     unusable = list(raw.unusable)
     for number, frame in raw.frames.items():
@@ -64,7 +68,10 @@ def check_files(
             address = raw.files[number].address
             unusable.append(UnusableFile(address, f"{address} is damaged: {error}"))
     if not checked:
-        raise DataError(unusable[-1].reason)
+        if whole:
+            raise DataError(unusable[0].reason)
+        nothing = engine.from_columns({each: np.empty(0, np.int64) for each in (FILE, ROW)})
+        checked.append(engine.persist(check(map_columns(nothing, name, sources[0]))))
     return CheckedTable(name, raw, nw.concat(checked), mapped, unusable)
 
 
@@ -94,8 +101,8 @@ def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
                 nw.lit(True).alias("row_kept"),
             )
         )
-    names = [file.address for file in checked.raw.files]
-    files = engine.from_columns({FILE: list(range(len(names))), "file": names})
+    names = np.array([file.address for file in checked.raw.files], dtype=np.str_)
+    files = engine.from_columns({FILE: np.arange(len(names), dtype=np.int64), "file": names})
     joined = nw.concat(parts).join(files, on=FILE, how="inner")
     return joined.select(
         nw.lit(checked.name).alias("table"),
@@ -109,23 +116,33 @@ def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
 
 
 def table_report(
-    engine: Engine, checked: CheckedTable, unique: int, quarantined: Frame
+    engine: Engine,
+    checked: CheckedTable,
+    quarantined: Frame,
+    *,
+    kept: int,
+    duplicates: int,
+    earlier: TableReport | None = None,
 ) -> TableReport:
-    """Count one table. unique: rows written. quarantined: the whole quarantine table.
+    """Count one table.
 
-    Raises DataError when the rows do not add up.
+    checked: what this run has read. quarantined: the whole quarantine table. kept, duplicates:
+    rows of the whole. earlier: the report of the last set, if what it was made of was not read
+    again. Raises DataError when the rows do not add up.
     """
-    read = count(engine, checked.rows) + count(engine, checked.raw.rejected)
+    read_now = count(engine, checked.rows) + count(engine, checked.raw.rejected)
     reasons = _reasons(engine, quarantined.filter(nw.col("table") == checked.name))
+    ignored = set(checked.raw.ignored) | set(earlier.ignored_columns if earlier else ())
     report = TableReport(
-        files=len(checked.raw.files),
-        read=read,
-        kept=unique,
-        duplicates=count(engine, checked.good) - unique,
+        files=len(checked.raw.files) + (earlier.files if earlier else 0),
+        read=read_now + (earlier.read if earlier else 0),
+        read_now=read_now,
+        kept=kept,
+        duplicates=duplicates,
         quarantined=reasons[False],
         repaired=reasons[True],
-        mapped=[asdict(source) for source in checked.mapped],
-        ignored_columns=checked.raw.ignored,
+        mapped=joined_maps(earlier.mapped if earlier else [], checked.mapped),
+        ignored_columns=sorted(ignored),
         unusable_files=[{"file": file.address, "reason": file.reason} for file in checked.unusable],
     )
     report.check(checked.name)

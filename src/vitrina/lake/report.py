@@ -13,6 +13,8 @@ from vitrina.errors import DataError
 class TableReport:
     """One table's rows: read = kept + quarantined + duplicates, always.
 
+    read: rows of all files that the table is made of; read_now: those that this run has read.
+    Of items, duplicates are the earlier rows of an item, those of its history among them.
     quarantined, repaired: rows by "column: reason". A repaired row is kept without the bad value.
     mapped: {"files", "columns"} of each source: our column -> what it was read from, in words.
     ignored_columns: columns of the files that the table does not know.
@@ -21,6 +23,7 @@ class TableReport:
 
     files: int
     read: int
+    read_now: int
     kept: int
     duplicates: int
     quarantined: dict[str, int]
@@ -45,6 +48,7 @@ class IngestReport:
     """One run of `ingest`.
 
     first_event, last_event: UTC. users: distinct user ids; sessions: distinct session ids.
+    rebuilt: why all events were read, a clause; None if only new ones were.
     examples: a few quarantined rows, each {"table", "file", "row", "column", "reason"}.
     seconds: wall time by stage.
     """
@@ -55,6 +59,7 @@ class IngestReport:
     sessions: int
     first_event: datetime
     last_event: datetime
+    rebuilt: str | None
     examples: list[dict[str, Any]]
     seconds: dict[str, float]
 

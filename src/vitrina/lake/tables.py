@@ -1,8 +1,16 @@
 """Where the lake's tables lie, and how a new set takes the place of the last.
 
     <lake>/current.json                  {"tables": "tables-20261121T101500123456"}
-    <lake>/tables-20261121T101500123456/ items.parquet events/ quarantine.parquet bots.parquet
-                                         ingest.json
+    <lake>/tables-20261121T101500123456/
+        items.parquet           the catalog: the newest state of each item
+        snapshots.parquet       its history (`snapshots`)
+        events/                 a file a month (`partitions`)
+        duplicates.parquet      rows that told of an event again (`incremental`)
+        quarantine.parquet      rows that cannot be used, values taken out (`quarantine`)
+        unknown_items.parquet   items that set-apart events name and the catalog lacks
+        bots.parquet            shoppers left out of training (`quality.bots`)
+        ingest.json             the report of the run
+        sources.json            what the run has read (`ledger`)
 
 The tables of one run belong together, so they are written into one new folder, and the pointer
 is replaced when all of them are complete. Whatever stops a run before that, the pointer still
@@ -24,8 +32,11 @@ from typing import Any, Final, Literal
 from vitrina.errors import DataError
 from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.partitions import parquet_files
+from vitrina.schema import EVENT_COLUMNS
 
-TableName = Literal["items", "events", "quarantine", "bots"]
+TableName = Literal["items", "snapshots", "events", "quarantine", "bots"]
+StoredName = TableName | Literal["duplicates", "unknown_items"]
+"""The tables, and what else a set keeps for the next ingest."""
 
 POINTER: Final = "current.json"
 REPORT: Final = "ingest.json"
@@ -43,6 +54,12 @@ def scan_table(engine: Engine, lake: Path, name: TableName) -> Frame:
 
 def scan_set(engine: Engine, folder: Path, name: TableName) -> Frame:
     """A table of the set in `folder`. Raises DataError, naming the file, if it is not readable."""
+    frame = scan_stored(engine, folder, name)
+    return frame.select(*EVENT_COLUMNS) if name == "events" else frame
+
+
+def scan_stored(engine: Engine, folder: Path, name: StoredName) -> Frame:
+    """A table of a set with those of its columns, too, that only the next ingest needs."""
     return engine.scan_parquet(parquet_files(table_at(folder, name)))
 
 
@@ -55,7 +72,7 @@ def set_at(folder: Path) -> Path:
     return folder if is_set else current_tables(folder)
 
 
-def table_at(folder: Path, name: TableName) -> Path:
+def table_at(folder: Path, name: StoredName) -> Path:
     """Where a set of tables keeps a table: a Parquet file, or a folder of one a month."""
     return folder / (name if name == "events" else f"{name}.parquet")
 
@@ -112,6 +129,28 @@ def new_tables(lake: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         _remove_old(lake, name)
+
+
+def keep(last: Path, folder: Path, *names: StoredName) -> None:
+    """Take whole tables of the last set over into a new one."""
+    for name in names:
+        keep_path(table_at(last, name), table_at(folder, name))
+
+
+def keep_path(old: Path, new: Path) -> None:
+    """Take a file or folder of the last set over into a new one, as hard links.
+
+    Sets are never changed once they are complete, so that they can share what is the same.
+    Where the file system has no hard links, the files are copied.
+    """
+    for file in [old] if old.is_file() else sorted(old.rglob("*")):
+        copy = new / file.relative_to(old) if file != old else new
+        if file.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                copy.hardlink_to(file)
+            except OSError:
+                shutil.copy2(file, copy)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""All rows of a table: every file of every source, one after the other.
+"""All rows of files, one file after the other.
 
 A file that cannot be used at all becomes an `UnusableFile` and a row that cannot be read a
 `rejected` row; reading goes on with the rest. Rows count from 1 in each file, a CSV's header,
@@ -18,23 +18,22 @@ import narwhals as nw
 from vitrina.errors import DataError, EngineError
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.readers import s3
-from vitrina.lake.readers.addresses import find_files, is_database
+from vitrina.lake.readers.addresses import is_database
 from vitrina.lake.readers.csv import read_csv
 from vitrina.lake.readers.jsonl import read_jsonl
 from vitrina.lake.readers.parquet import read_parquet
 from vitrina.lake.readers.plain import FULL, format_of, in_utf8, unpacked
 from vitrina.lake.readers.postgres import read_postgres
-from vitrina.lake.readers.raw import FILE, RawTable, UnusableFile, Wanted
+from vitrina.lake.readers.raw import FILE, InputFile, RawTable, UnusableFile, Wanted
 from vitrina.lake.readers.reading import FileRows, Reading
 
 
-def read_table(engine: Engine, table: str, wanted: Sequence[Wanted]) -> RawTable:
-    """Read all files of all sources, in the order of their addresses.
+def read_files(engine: Engine, files: Sequence[InputFile], wanted: Sequence[Wanted]) -> RawTable:
+    """Read files, each as its source says; maybe none of them is usable.
 
-    Raises DataError when an address matches no file and when no file is usable, SourceError when
-    a bucket or a database cannot be read, EngineError when there is no room for the rows.
+    files: of those that `find_files` found for `wanted`, in that order. Raises SourceError when a
+    bucket or a database cannot be read, EngineError when there is no room for the rows.
     """
-    files = find_files(table, wanted)
     frames: dict[int, Frame] = {}
     rejected: list[Frame] = []
     unusable: list[UnusableFile] = []
@@ -52,10 +51,8 @@ def read_table(engine: Engine, table: str, wanted: Sequence[Wanted]) -> RawTable
         frames[number] = rows.frame
         rejected.extend(rows.rejected)
         ignored.update(rows.ignored)
-    if not frames:
-        raise DataError(unusable[0].reason)
     return RawTable(
-        files=files,
+        files=list(files),
         frames=frames,
         rejected=engine.adopt(nw.concat([_no_rejects(engine), *rejected])),
         unusable=unusable,

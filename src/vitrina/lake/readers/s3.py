@@ -53,6 +53,14 @@ def fetch(address: str, copy: Path) -> None:
         client.download_file(bucket, key, str(copy))
 
 
+def stamp(address: str) -> tuple[int, int]:
+    """Size in bytes and time of change (nanoseconds since 1970) of one object."""
+    bucket, key = _split(address)
+    with _client(address) as client:
+        found = client.head_object(Bucket=bucket, Key=key)
+    return found["ContentLength"], int(found["LastModified"].timestamp() * 10**9)
+
+
 def _split(address: str) -> tuple[str, str]:
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     return bucket, key

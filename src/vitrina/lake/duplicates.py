@@ -1,0 +1,54 @@
+"""Which of several rows that tell of one thing is kept.
+
+Rows have a PLACE: by the addresses of the files, then by the row in the file. Of several items
+with one item_id the newest is kept (by `observed_at`; none means now), of these the last. Of
+several events with one event_id the first is kept; of these, of several with the same shopper,
+item, type and moment again the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+import narwhals as nw
+
+from vitrina.lake.engine import Frame
+
+PLACE: Final = "_place"
+"""int64: orders the rows of a table as above; no two have the same."""
+
+SAME: Final = ("_shopper", "item_id", "event_type", "timestamp")
+"""What two events have in common that are one event under two ids."""
+
+_NOW: Final = datetime(8999, 12, 31)
+
+
+def unique_items(rows: Frame) -> Frame:
+    """The newest row of each item."""
+    rows = rows.with_columns(_observed=nw.coalesce(nw.col("observed_at"), nw.lit(_NOW)))
+    newest = rows.group_by("item_id").agg(nw.col("_observed").max())
+    rows = rows.join(newest, on=["item_id", "_observed"], how="semi").drop("_observed")
+    return one_of_each(rows, ["item_id"], "last")
+
+
+def identified(events: Frame) -> Frame:
+    """The events, each with its event_id and its `_shopper`.
+
+    A missing event_id is made of shopper, item, type and moment, so that the same event read
+    again gets the same id.
+    """
+    session = nw.concat_str([nw.lit("session:"), nw.col("session_id")])
+    moment = nw.col("timestamp").dt.to_string("%Y-%m-%dT%H:%M:%S.%f")
+    events = events.with_columns(_shopper=nw.coalesce("user_id", session))
+    spelled = nw.concat_str(["_shopper", "item_id", "event_type", moment], separator="|")
+    return events.with_columns(event_id=nw.coalesce("event_id", spelled))
+
+
+def one_of_each(frame: Frame, keys: Sequence[str], which: Literal["first", "last"]) -> Frame:
+    """One row for each value of `keys`: the first or last by PLACE."""
+    # A grouped minimum and a semi-join: several times faster than a window over whole rows.
+    place = nw.col(PLACE).min() if which == "first" else nw.col(PLACE).max()
+    chosen = frame.group_by(list(keys)).agg(place).select(PLACE)
+    return frame.join(chosen, on=PLACE, how="semi")

@@ -1,0 +1,195 @@
+"""The events' part of an ingest: only the new files if that is enough, else all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import narwhals as nw
+import numpy as np
+
+from vitrina.lake.clean import REASON, check_events
+from vitrina.lake.contract import FUTURE, UNKNOWN_ITEM
+from vitrina.lake.duplicates import PLACE
+from vitrina.lake.engine import ROW, Engine
+from vitrina.lake.incremental import RANK, EventTables, first_tables, merged_tables, place_of
+from vitrina.lake.ingest_items import ItemTables
+from vitrina.lake.last_set import LastSet, inputs_of
+from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests
+from vitrina.lake.mapping import wanted
+from vitrina.lake.partitions import SUFFIX, in_month, scan_months, write_months
+from vitrina.lake.quarantine import CheckedTable, check_files, count
+from vitrina.lake.readers.addresses import find_files
+from vitrina.lake.readers.raw import FILE, InputFile, RawTable, Wanted
+from vitrina.lake.tables import StoredName, keep_path, scan_set, scan_stored, table_at
+from vitrina.schema import EVENT_COLUMNS
+from vitrina.settings import Settings
+
+NAMING: Final[tuple[StoredName, ...]] = ("events", "duplicates")
+"""The tables of events that the catalog has the item of."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPlan:
+    """Which event files are read.
+
+    rebuilt: why all of them are, a clause; None if only those that are new. files: those to read.
+    known: the records of the others; records: those of `files`.
+    """
+
+    rebuilt: str | None
+    wanted: Sequence[Wanted]
+    files: Sequence[InputFile]
+    known: Sequence[InputRecord]
+    records: Sequence[InputRecord]
+
+
+def plan_events(
+    engine: Engine,
+    settings: Settings,
+    last: LastSet | None,
+    items: ItemTables,
+    latest: datetime,
+    *,
+    full: bool,
+) -> EventPlan:
+    """Find the event files and decide which have to be read.
+
+    latest: the last moment (UTC, without zone) that is not the future. full: read all.
+    """
+    sources = settings.lake.events
+    asked = [wanted("events", source) for source in sources]
+    files = find_files("events", asked)
+    inputs = inputs_of(files, sources)
+    known: Sequence[InputRecord] = ()
+    if full:
+        rebuilt: str | None = "a full run was asked for"
+    elif last is None:
+        rebuilt = "the lake has no tables that can be built on"
+    else:
+        found = compare(last.ledger.events, inputs)
+        rebuilt = _no_longer_valid(engine, settings, last, items, latest) or next(
+            iter(found.differing), None
+        )
+        if rebuilt is None:
+            files = [files[place] for place in found.new]
+            inputs = [inputs[place] for place in found.new]
+            known = found.known
+    return EventPlan(rebuilt, asked, files, known, [record_of(each) for each in inputs])
+
+
+def _no_longer_valid(
+    engine: Engine, settings: Settings, last: LastSet, items: ItemTables, latest: datetime
+) -> str | None:
+    """What makes the last set's verdicts on its events wrong, a clause; None if nothing does."""
+    if last.ledger.settings["events"] != settings_digests(settings)["events"]:
+        return "the session gap or the event types have changed"
+    if last.ledger.next_valid is not None and last.ledger.next_valid <= latest:
+        return "events that were set apart lie in the future no more"
+    if not items.reread:
+        return None
+    unknown = scan_stored(engine, last.folder, "unknown_items")
+    if count(engine, unknown.join(items.items, on="item_id", how="semi").head(1)):
+        return "the catalog now has items that events were set apart for"
+    left = engine.persist(
+        scan_set(engine, last.folder, "items")
+        .select("item_id")
+        .join(items.items, on="item_id", how="anti")
+    )
+    if count(engine, left):
+        for name in NAMING:
+            named = scan_stored(engine, last.folder, name).join(left, on="item_id", how="semi")
+            if count(engine, named.head(1)):
+                return "items that events name have left the catalog"
+    return None
+
+
+def check_plan(
+    engine: Engine,
+    settings: Settings,
+    plan: EventPlan,
+    raw: RawTable,
+    items: ItemTables,
+    latest: datetime,
+) -> CheckedTable:
+    """Check what was read. Raises DataError if that is all there is, and of no use."""
+    check = partial(
+        check_events, items=items.items, event_types=settings.events.weights, latest=latest
+    )
+    whole = plan.rebuilt is not None
+    return check_files(engine, "events", raw, settings.lake.events, check, whole=whole)
+
+
+def merge_events(
+    engine: Engine,
+    settings: Settings,
+    last: LastSet | None,
+    plan: EventPlan,
+    checked: CheckedTable,
+) -> EventTables:
+    """De-duplicate and sessionise what was read, and with it what it touches of the last set.
+
+    last: here and below, the set that is built on; None if all files were read.
+    """
+    gap = timedelta(minutes=settings.lake.session_gap_minutes)
+    good = checked.good.select(FILE, ROW, *EVENT_COLUMNS)
+    # Files keep their number from set to set; which file comes first is a matter of its name.
+    records = [*plan.known, *plan.records]
+    ranks = {rank: place for place, rank in enumerate(sorted({each.rank for each in records}))}
+    order = engine.from_columns(
+        {
+            FILE: np.arange(len(records), dtype=np.int64),
+            RANK: np.array([ranks[each.rank] for each in records], dtype=np.int64),
+        }
+    )
+    rows = good.with_columns(nw.col(FILE) + len(plan.known)).join(order, on=FILE)
+    rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE)).drop(RANK)
+    if last is None:
+        return first_tables(engine, rows, gap)
+    return merged_tables(engine, last.folder, rows, order, gap)
+
+
+def write_events(engine: Engine, tables: EventTables, last: LastSet | None, folder: Path) -> None:
+    """Write events and duplicates into `folder`: the months that differ; the others are kept."""
+    events = table_at(folder, "events")
+    if last is None or tables.removed is None:
+        write_months(engine, tables.added, events, tables.months)
+        if not tables.months:  # the run is refused, but not before its report says why
+            engine.write_parquet(tables.added, events / f"none{SUFFIX}")
+    else:
+        before = table_at(last.folder, "events")
+        for path in before.iterdir():
+            if path.name.removesuffix(SUFFIX) not in tables.months:
+                keep_path(path, events / path.name)
+        for month in tables.months:
+            rest = scan_months(engine, before, [month])
+            rest = rest.join(tables.removed.select(FILE, ROW), on=[FILE, ROW], how="anti")
+            rows = nw.concat([rest, tables.added.filter(in_month(month))])
+            rows = engine.persist(rows)
+            if count(engine, rows):
+                write_months(engine, rows, events, [month])
+    duplicates = tables.duplicates.sort(FILE, ROW)
+    engine.write_parquet(duplicates, table_at(folder, "duplicates"))
+
+
+def write_unknown_items(
+    engine: Engine, last: LastSet | None, checked: CheckedTable, folder: Path
+) -> None:
+    """Write the items that keep events in quarantine because the catalog lacks them."""
+    unknown = checked.rows.filter(nw.col(REASON) == UNKNOWN_ITEM).select("item_id")
+    if last is not None:
+        unknown = nw.concat([unknown, scan_stored(engine, last.folder, "unknown_items")])
+    engine.write_parquet(unknown.unique().sort("item_id"), table_at(folder, "unknown_items"))
+
+
+def next_valid(engine: Engine, last: LastSet | None, checked: CheckedTable) -> datetime | None:
+    """The earliest event set apart as of the future (UTC, without zone)."""
+    future = checked.rows.filter(nw.col(REASON) == FUTURE).select(nw.col("timestamp").min())
+    moments = [engine.collect(future)[0][0].as_py()]
+    if last is not None:
+        moments.append(last.ledger.next_valid)
+    return min((moment for moment in moments if moment is not None), default=None)

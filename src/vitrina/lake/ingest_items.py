@@ -1,0 +1,105 @@
+"""The catalog's part of an ingest: items and snapshots, read anew whenever a file differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import narwhals as nw
+
+from vitrina.lake.clean import check_items
+from vitrina.lake.duplicates import PLACE, unique_items
+from vitrina.lake.engine import Engine, Frame
+from vitrina.lake.incremental import place_of
+from vitrina.lake.last_set import LastSet, inputs_of, used_records
+from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests
+from vitrina.lake.mapping import wanted
+from vitrina.lake.quarantine import check_files, count, quarantine, table_report
+from vitrina.lake.readers.addresses import find_files
+from vitrina.lake.readers.raw import FILE
+from vitrina.lake.readers.read import read_files
+from vitrina.lake.report import TableReport
+from vitrina.lake.snapshots import catalog_history
+from vitrina.lake.tables import keep, scan_set, table_at
+from vitrina.schema import ITEM_COLUMNS
+from vitrina.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTables:
+    """The catalog of a new set.
+
+    items: its rows. quarantined: those of the quarantine table that are about items. records: the
+    files. reread: whether they were read again.
+    """
+
+    items: Frame
+    quarantined: Frame
+    report: TableReport
+    records: list[InputRecord]
+    reread: bool
+
+
+def ingest_items(
+    engine: Engine,
+    settings: Settings,
+    last: LastSet | None,
+    folder: Path,
+    clock: datetime,
+    latest: datetime,
+    *,
+    full: bool,
+) -> ItemTables:
+    """Write items and snapshots of a new set into `folder`.
+
+    last: the last set, whose history of the catalog goes on. clock: the ingest's; latest: the
+    last moment that is not the future; both in UTC without zone. full: read all files.
+    """
+    sources = settings.lake.items
+    asked = [wanted("items", source) for source in sources]
+    files = find_files("items", asked)
+    inputs = inputs_of(files, sources)
+    if last is not None and not full:
+        found = compare(last.ledger.items, inputs)
+        same = last.ledger.settings["items"] == settings_digests(settings)["items"]
+        if same and not found.new and not found.differing:
+            return _unchanged(engine, last, found.known, folder)
+
+    records = [record_of(each) for each in inputs]
+    check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars, latest=latest)
+    raw = read_files(engine, files, asked)
+    checked = check_files(engine, "items", raw, sources, check, whole=True)
+    rows = engine.persist(checked.good.with_columns(place_of(nw.col(FILE)).alias(PLACE)))
+    newest = engine.persist(unique_items(rows))
+    items = newest.select(*ITEM_COLUMNS)
+    engine.write_parquet(items.sort("item_id"), table_at(folder, "items"))
+    earlier = None if last is None else scan_set(engine, last.folder, "snapshots")
+    history = catalog_history(engine, rows, newest, earlier, clock)
+    engine.write_parquet(history.sort("item_id", "since"), table_at(folder, "snapshots"))
+    quarantined = engine.persist(quarantine(engine, checked))
+    kept = count(engine, items)
+    return ItemTables(
+        items=items,
+        quarantined=quarantined,
+        report=table_report(
+            engine, checked, quarantined, kept=kept, duplicates=count(engine, rows) - kept
+        ),
+        records=used_records(records, checked),
+        reread=True,
+    )
+
+
+def _unchanged(
+    engine: Engine, last: LastSet, records: list[InputRecord], folder: Path
+) -> ItemTables:
+    keep(last.folder, folder, "items", "snapshots")
+    quarantined = scan_set(engine, last.folder, "quarantine").filter(nw.col("table") == "items")
+    return ItemTables(
+        items=scan_set(engine, last.folder, "items"),
+        quarantined=quarantined,
+        report=last.table_report("items"),
+        records=records,
+        reread=False,
+    )
