@@ -42,5 +42,5 @@ clean: ## Remove .venv, caches and builds; the demo's folder stays
 	    echo "Vitrina needs Python 3.11 or newer. Name one: make $(MAKECMDGOALS) PYTHON=python3.11"; \
 	    exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,spark,demo,dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,spark,postgres,s3,demo,dev]' -c constraints.txt
 	@touch $@
