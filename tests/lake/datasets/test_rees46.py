@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lake.dataset_copy import events_of, ingest_copy, items_of, write_copy
+from lake.lake_shop import rows
 
 HEADER = (
     "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
@@ -62,6 +63,20 @@ def test_the_months_become_one_shop(tmp_path: Path, name: str) -> None:
     ]
     assert ("554748717", "purchase", 31.0, datetime(2019, 11, 1, 0, 0, 1, tzinfo=UTC)) in events
     assert report.events.quarantined == {}
+
+
+def test_a_price_has_its_history(tmp_path: Path) -> None:
+    copy = write_copy(tmp_path / "copy", {"2019-Oct.csv": OCTOBER, "2019-Nov.csv": NOVEMBER})
+    ingest_copy(tmp_path, "rees46-multi", copy)
+    history = [
+        (row["since"], row["price"])
+        for row in rows(tmp_path, "snapshots")
+        if row["item_id"] == "3900821"
+    ]
+    assert history == [
+        (datetime(2019, 10, 1, tzinfo=UTC), 33.2),
+        (datetime(2019, 11, 1, 0, 0, 1, tzinfo=UTC), 31.0),
+    ]
 
 
 def test_the_electronics_shop_is_one_file(tmp_path: Path) -> None:

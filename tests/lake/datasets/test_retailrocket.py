@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lake.dataset_copy import events_of, ingest_copy, items_of, write_copy
+from lake.lake_shop import rows
 
 FILES = {
     "events.csv": "timestamp,visitorid,event,itemid,transactionid\n"
@@ -37,6 +38,19 @@ def test_the_catalog_is_what_was_known_last(tmp_path: Path) -> None:
         "356475": {"item_id": "356475", "category_path": "99999", "available": True},
         "318965": {"item_id": "318965"},  # seen in events only
     }
+
+
+def test_availability_has_its_history(tmp_path: Path) -> None:
+    ingest_copy(tmp_path, "retailrocket", write_copy(tmp_path / "copy", FILES))
+    history = [
+        (row["since"], row["available"])
+        for row in rows(tmp_path, "snapshots")
+        if row["item_id"] == "248676"
+    ]
+    assert history == [
+        (datetime(2015, 5, 17, 3, tzinfo=UTC), True),
+        (datetime(2015, 9, 13, 3, tzinfo=UTC), False),
+    ]
 
 
 def test_events_have_milliseconds_and_our_names(tmp_path: Path) -> None:
