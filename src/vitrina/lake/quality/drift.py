@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import narwhals as nw
 
@@ -17,7 +17,6 @@ from vitrina.lake.quality.shift import Shift, shift_of_numbers, shift_of_texts
 from vitrina.lake.shoppers import shopper_key
 from vitrina.lake.tables import TableName, scan_set
 
-TABLES: Final[tuple[TableName, ...]] = ("items", "events", "quarantine", "bots")
 RATIOS: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 CHANGES_SHOWN: Final = 20
 COMPARED: Final = ("title", "description", "category_path", "brand", "price", "available")
@@ -46,7 +45,8 @@ def drift(
     """
     say = progress or (lambda _: None)
     tables: dict[str, Sides] = {
-        name: Sides(scan_set(engine, a, name), scan_set(engine, b, name)) for name in TABLES
+        name: Sides(scan_set(engine, a, name), scan_set(engine, b, name))
+        for name in get_args(TableName)
     }
     say("rows")
     rows = {name: _rows(engine, sides) for name, sides in tables.items()}
@@ -169,8 +169,8 @@ def _columns(tables: dict[str, Sides]) -> Iterator[tuple[str, str, Measure, Side
     events = tables["events"].each(
         lambda side: side.with_columns(
             key=shopper_key(),
-            hour=moment.hour().cast(nw.Int64),
-            weekday=moment.weekday().cast(nw.Int64),
+            hour=moment.hour().cast(nw.String).str.zfill(2),
+            weekday=_weekday(),
             with_user=~nw.col("user_id").is_null(),
         )
     )
@@ -186,6 +186,16 @@ def _columns(tables: dict[str, Sides]) -> Iterator[tuple[str, str, Measure, Side
 
 def _per(events: Frame, key: str, column: str) -> Frame:
     return events.group_by(key).agg(nw.len().alias(column))
+
+
+def _weekday() -> nw.Expr:
+    """Number and name of an event's weekday (UTC), from Sunday."""
+    # Sunday is 7 on one engine and 0 on the other.
+    number = nw.col("timestamp").dt.weekday() % 7
+    name = nw.lit(None, nw.String)
+    for place, day in enumerate(("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")):
+        name = nw.when(number == place).then(nw.lit(f"{place} {day}")).otherwise(name)
+    return name
 
 
 def _differs(name: str) -> nw.Expr:
