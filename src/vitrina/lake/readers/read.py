@@ -8,6 +8,7 @@ is lost before `clean` has looked at it; Parquet keeps its types.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ def read_files(engine: Engine, files: Sequence[InputFile], wanted: Sequence[Want
             try:
                 rows = _read(reading, engine, file.location)
             except DataError as error:
-                unusable.append(UnusableFile(file.address, str(error)))
+                unusable.append(UnusableFile(file.address, _reason(error, reading)))
                 continue
         frames[number] = rows.frame
         rejected.extend(rows.rejected)
@@ -101,6 +102,12 @@ def _next(path: Path, made: Path, scratch: Path) -> Path:
     if made != path and path.parent == scratch:
         path.unlink()
     return made
+
+
+def _reason(error: DataError, reading: Reading) -> str:
+    """Why a file cannot be used, in terms of its address and not of a copy's."""
+    reason = re.sub(rf"{re.escape(str(reading.scratch))}/\w+", reading.address, str(error))
+    return reason if reading.address in reason else f"{reading.address} cannot be read: {reason}"
 
 
 def _adopted(engine: Engine, rows: FileRows) -> FileRows:
