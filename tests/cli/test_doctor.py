@@ -31,7 +31,7 @@ def test_a_running_shop_is_well(open_shop: Shop) -> None:
     open_shop.run("ingest")
     code, findings = examined(open_shop)
     assert code == 0
-    assert findings["lake"]["found"] == "3 items, 4 events of 2 shoppers until 2024-05-02"
+    assert findings["lake"]["found"] == "3 items, 24 events of 12 shoppers until 2024-05-11"
     assert "every checksum holds" in findings["bundle"]["found"]
     assert findings["state"]["found"].endswith("holds histories")
     assert "✓ bundle" in open_shop.run("doctor").out

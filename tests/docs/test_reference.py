@@ -19,9 +19,11 @@ from served import serving, shop_settings
 from vitrina.bundle.registry import Registry
 from vitrina.cli.reference import (
     COMMANDS_PAGE,
+    CONTRACT_PAGE,
     SETTINGS_PAGE,
     all_commands,
     commands_page,
+    contract_page,
     settings_page,
     write_pages,
 )
@@ -41,6 +43,10 @@ def test_the_settings_page_is_the_one_made_from_the_code() -> None:
 
 def test_the_commands_page_is_the_one_made_from_the_code() -> None:
     assert (PAGES / COMMANDS_PAGE).read_text("utf-8") == commands_page(), AGAIN
+
+
+def test_the_contract_page_is_the_one_made_from_the_code() -> None:
+    assert (PAGES / CONTRACT_PAGE).read_text("utf-8") == contract_page(), AGAIN
 
 
 def test_every_setting_has_a_place_on_its_page() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -57,12 +57,20 @@ def show(value: Any, as_json: bool, *tables: RenderableType) -> None:
     """A command's result: its value as JSON, or its tables."""
     if as_json:
         print_json(value)
-        return
+    else:
+        _print(stdout, tables)
+
+
+def tell(*tables: RenderableType) -> None:
+    """Tables that are no result, on stderr."""
+    _print(stderr, tables)
+
+
+def _print(console: Console, tables: Iterable[RenderableType]) -> None:
     # A file or a pipe has no width that a table would have to be squeezed into.
-    fits = stdout.is_terminal or "COLUMNS" in os.environ
-    console = stdout if fits else Console(highlight=False, width=FILE_WIDTH)
+    fits = console.is_terminal or "COLUMNS" in os.environ
     for table in tables:
-        console.print(table)
+        console.print(table, width=None if fits else FILE_WIDTH)
 
 
 def print_json(value: Any) -> None:

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from vitrina.cli.console import Config, Json, say, show, stdout
+from vitrina.errors import SettingsError
 
 EXTRAS: Final = {
     "train": (
@@ -36,30 +37,67 @@ EXTRA_OF_MODULE: Final = {
 
 
 def init(
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="More files, after `--from`.", show_default=False),
+    ] = None,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Look at the shop's files and propose what their columns are.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="With --from: ask nothing, take the best guess.")
+    ] = False,
     print_: Annotated[
         bool, typer.Option("--print", help="Print the file instead of writing it.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     config: Config = None,
 ) -> None:
-    """Write a settings file with every key, its default and its description.
+    """Write a settings file: every key, its default and description; with `--from`, your columns.
+
+    With `--from` reads the beginning of each file (whatever `vitrina ingest` reads), finds out
+    which has items and which events, and what their columns are by their names and values. Shows
+    what it found and asks where it is unsure; guesses that nobody confirmed are marked in the
+    file.
 
     Writes vitrina.toml in this folder, or the file that `--config` names; one that is there
     is not touched without `--force`.
 
     Example:
 
-        vitrina init && $EDITOR vitrina.toml && vitrina ingest
+        vitrina init --from products.csv orders.csv && vitrina ingest
     """
     from vitrina.cli.settings_file import settings_toml, write_settings_file
     from vitrina.settings import SETTINGS_FILE
 
-    if print_:
-        typer.echo(settings_toml(), nl=False)
-        return
     file = config or Path(SETTINGS_FILE)
-    write_settings_file(file, settings_toml, force=force)
-    say(f"Wrote {file}. Name your files under [lake], then run 'vitrina ingest'.")
+    files = [*(from_ or ()), *(more or ())]
+    if files and not from_:
+        raise SettingsError(f"What is {files[0]}? Name the shop's files after --from.")
+
+    def text() -> str:
+        if not files:
+            return settings_toml()
+        from vitrina.cli.init_from import settings_from
+
+        return settings_from(files, file.parent, yes=yes)
+
+    if print_:
+        typer.echo(text(), nl=False)
+        return
+    write_settings_file(file, text, force=force)
+    say(
+        f"Wrote {file}. Look it over, then run 'vitrina ingest'."
+        if files
+        else f"Wrote {file}. Name your files under [lake] or begin with 'vitrina init --from "
+        "FILE', then run 'vitrina ingest'."
+    )
 
 
 def doctor(config: Config = None, as_json: Json = False) -> None:

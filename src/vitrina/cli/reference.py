@@ -1,4 +1,4 @@
-"""The reference pages that are made from the code: settings and commands.
+"""The reference pages that are made from the code: settings, commands and the data contract.
 
 python -m vitrina.cli.reference docs/reference
 """
@@ -17,6 +17,7 @@ from vitrina.settings_sources import Addend, ColumnMap, Source
 
 SETTINGS_PAGE: Final = "settings.md"
 COMMANDS_PAGE: Final = "cli.md"
+CONTRACT_PAGE: Final = "contract.md"
 SOURCE_TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "[[lake.items]] and [[lake.events]]": Source,
     "Columns of a source": ColumnMap,
@@ -82,11 +83,36 @@ def all_commands() -> Iterator[tuple[str, Any]]:
     return below(typer.main.get_command(app), "")
 
 
+def contract_page() -> str:
+    """Every column of the lake's inputs and what it has to be, in Markdown."""
+    from vitrina.lake.contract import COLUMNS, REQUIRED, RULES
+
+    parts = [
+        f"{MADE_BY}\n\n# The data contract\n",
+        "What items and events have to be, after `columns` in `[lake]` has made the shop's columns "
+        "ours. A rule takes out the *row*, if it cannot be used, or only the *value*; each time "
+        "the quarantine table says which file, row and column, and why. Rows read are rows kept, "
+        "quarantined, and duplicates. The first rule that takes out a row is its reason.\n",
+    ]
+    for table, columns in COLUMNS.items():
+        needed = [" or ".join(f"`{name}`" for name in choice) for choice in REQUIRED[table]]
+        parts.append(f"## {table}\n\nA file must have {', '.join(needed)}.\n")
+        rows = ["| column | type | broken when | takes out |", "|---|---|---|---|"]
+        for name, kind in columns.items():
+            rules = [rule for rule in RULES[table] if rule.column == name]
+            rows += [f"| `{name}` | {kind} | {rule.reason} | {rule.takes} |" for rule in rules]
+            if not rules:
+                rows.append(f"| `{name}` | {kind} | | |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
 def write_pages(folder: Path) -> None:
-    """Write both pages into `folder`."""
+    """Write all pages into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS_PAGE).write_text(settings_page(), encoding="utf-8")
     (folder / COMMANDS_PAGE).write_text(commands_page(), encoding="utf-8")
+    (folder / CONTRACT_PAGE).write_text(contract_page(), encoding="utf-8")
 
 
 def _keys(section: type[BaseModel]) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ from vitrina.errors import SettingsError
 from vitrina.settings import Section, Settings
 
 WIDTH = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A value of a source, or of one of its tables, with a comment for people beside it."""
+
+    value: Any
+    note: str
 
 
 def settings_toml(values: Mapping[str, Mapping[str, Any]] | None = None) -> str:
@@ -87,7 +96,7 @@ def _section_text(name: str, section: type[Section], values: Mapping[str, Any]) 
             tables += ["", *comment, f"[{name}.{key}]"]
             tables += [f"{_key(entry)} = {toml_value(held)}" for entry, held in value.items()]
         elif isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
-            tables += ["", *comment, *_array_of_tables(f"{name}.{key}", value)]
+            tables += ["", *comment, *_array_of_tables(f"{name}.{key}", value)][:-1]
         elif value is None:  # TOML has no null: the key is shown, but not set
             lines += [*comment, f"# {key} ="]
         else:
@@ -96,13 +105,24 @@ def _section_text(name: str, section: type[Section], values: Mapping[str, Any]) 
 
 
 def _array_of_tables(name: str, entries: Sequence[Any]) -> Iterator[str]:
-    """`[[name]]` for each entry; a plain address is a table that has only files."""
+    """`[[name]]` for each entry, its tables below it; a plain address is one of only files."""
     for entry in entries:
         table = entry if isinstance(entry, Mapping) else {"files": [entry]}
         yield f"[[{name}]]"
-        yield from (f"{_key(key)} = {toml_value(held)}" for key, held in table.items())
+        for key, held in table.items():
+            if not isinstance(held, Mapping):
+                yield _line(key, held)
+        for key, held in table.items():
+            if isinstance(held, Mapping) and held:
+                yield f"[{name}.{_key(key)}]"
+                yield from (_line(inner, value) for inner, value in held.items())
         yield ""
 
 
+def _line(key: str, held: Any) -> str:
+    value, note = (held.value, held.note) if isinstance(held, Noted) else (held, "")
+    return f"{_key(key)} = {toml_value(value)}" + (f"  # {note}" if note else "")
+
+
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)

@@ -29,7 +29,8 @@ def facts(title: str, values: Mapping[str, Any]) -> Table:
 
 
 def ingest_report(report: IngestReport) -> list[RenderableType]:
-    """What was read and kept; below it, if any, what could not be used and why."""
+    """What was read from which columns, and kept; if any, what could not be used and why."""
+    columns = _table("Columns", "table", "files", "ours ← theirs")
     counts = _table(
         "Ingest", "table", right=("files", "rows read", "kept", "duplicate", "set apart")
     )
@@ -49,17 +50,32 @@ def ingest_report(report: IngestReport) -> list[RenderableType]:
             ),
         )
         _add_reasons(reasons, name, table)
+        for source in table.mapped:
+            columns.add_row(name, _files(source["files"]), Text(_mapped(source["columns"])))
+        if table.ignored_columns:
+            columns.add_row(name, "", Text(f"not used: {', '.join(table.ignored_columns)}"))
     counts.caption = (
         f"{report.users:,} shoppers, {report.sessions:,} sessions, "
         f"{report.first_event:%Y-%m-%d} to {report.last_event:%Y-%m-%d}, "
         f"{sum(report.seconds.values()):.1f} s"
     )
-    shown: list[RenderableType] = [counts]
+    shown: list[RenderableType] = [columns, counts]
     if reasons.row_count:
         shown.append(reasons)
     if report.examples:
         shown.append(_examples(report.examples))
     return shown
+
+
+def _files(addresses: Sequence[str]) -> Text:
+    more = f" and {len(addresses) - 1:,} more" if len(addresses) > 1 else ""
+    return Text(addresses[0].rpartition("/")[2] + more)
+
+
+def _mapped(columns: Mapping[str, str]) -> str:
+    """Our columns and what they were read from, where that has another name."""
+    pairs = (ours if ours == theirs else f"{ours} ← {theirs}" for ours, theirs in columns.items())
+    return " · ".join(pairs)
 
 
 def remarks(figures: Mapping[str, Any]) -> Table:

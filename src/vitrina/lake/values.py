@@ -210,16 +210,20 @@ def _float_text(column: nw.Expr) -> nw.Expr:
     )
 
 
-def _plain_number(spelled: nw.Expr, decimal: str) -> nw.Expr:
-    """A price as people write it, as a plain number; null for any other text."""
+def price_pattern(decimal: str) -> str:
+    """What prices look like that people write with this decimal mark."""
     mark, group = f"\\{decimal}", _GROUPING[decimal]
     units = f"([0-9]{{1,18}}|[0-9]{{1,3}}({group}[0-9]{{2,3}})*{group}[0-9]{{3}})"
-    price = f"{_BEFORE_PRICE}({units}({mark}[0-9]*)?|{mark}[0-9]+){_AFTER_PRICE}"
+    return f"{_BEFORE_PRICE}({units}({mark}[0-9]*)?|{mark}[0-9]+){_AFTER_PRICE}"
+
+
+def _plain_number(spelled: nw.Expr, decimal: str) -> nw.Expr:
+    """A price as people write it, as a plain number; null for any other text."""
     bare = spelled.str.replace_all(_BEFORE_PRICE, "").str.replace_all(_AFTER_PRICE, "")
-    plain = bare.str.replace_all(group, "").str.replace_all(decimal, ".", literal=True)
+    plain = bare.str.replace_all(_GROUPING[decimal], "").str.replace_all(decimal, ".", literal=True)
     negative = spelled.str.contains(f"^{_CURRENCY}[−-]")
     sign = nw.when(negative).then(nw.lit("-")).otherwise(nw.lit(""))
-    return _where(spelled.str.contains(price), nw.concat_str([sign, plain]))
+    return _where(spelled.str.contains(price_pattern(decimal)), nw.concat_str([sign, plain]))
 
 
 def _typed_moment(column: nw.Expr, dtype: nw.dtypes.DType, zone: str) -> nw.Expr:
