@@ -59,6 +59,7 @@ def verdicts(found: dict[str, Any]) -> dict[str, str]:
 def test_the_same_data_has_not_drifted(tmp_path: Path) -> None:
     found = compare(tmp_path, (items(), events()), (items(), events()))
     assert {column["psi"] for column in found["columns"]} == {0}
+    assert "position" not in {column["column"] for column in found["columns"]}, "nothing has one"
     assert found["tables"]["events"] == {"a": 600, "b": 600}
     assert found["keys"]["items"] == {"lost": 0, "new": 0, "kept": 100}
     assert found["prices"]["changed"] == 0
@@ -90,6 +91,14 @@ def test_a_new_category_is_seen_though_a_never_had_it(tmp_path: Path) -> None:
     found = compare(tmp_path, (items(), events()), (items().replace("Toys", "Tools"), events()))
     assert verdicts(found) == {"department": "shifted"}
     assert found["changed"]["category_path"] == 50
+
+
+def test_a_column_that_is_filled_for_the_first_time_has_shifted(tmp_path: Path) -> None:
+    empty = events().replace(",1.5\n", ",\n")
+    found = compare(tmp_path, (items(), empty), (items(), events()))
+    assert verdicts(found) == {"value": "shifted"}
+    (value,) = [column for column in found["columns"] if column["column"] == "value"]
+    assert (value["missing_a"], value["missing_b"]) == (1, 0)
 
 
 def test_a_folder_that_is_no_lake_is_named(tmp_path: Path) -> None:

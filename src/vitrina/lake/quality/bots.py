@@ -86,7 +86,7 @@ def find_bots(engine: Engine, events: Frame, activity: Frame) -> Frame:
             (nw.col("hours") >= HOURS_LIMIT) & (nw.col("actions") > BUSY_DAY),
         ),
         "rhythm": (
-            spread.cast(nw.Float64).sqrt() / nw.col("pauses") / 10,
+            spread.sqrt() / nw.col("pauses") / 10,
             allowed / nw.col("pauses") / 100,
             (nw.col("pauses") > BUSY_DAY) & (100 * spread < allowed * allowed),
         ),
@@ -162,9 +162,10 @@ def _days(engine: Engine, events: Frame, keys: Frame) -> Frame:
         .with_columns(square=nw.col("pause") * nw.col("pause"))
         .group_by("key", "day")
         .agg(
-            pauses=nw.len().cast(nw.Int64),
-            pause=nw.col("pause").sum().cast(nw.Int64),
-            squares=nw.col("square").sum().cast(nw.Int64),
+            # Of whole numbers, so exact and alike on all engines; their products outgrow int64.
+            pauses=nw.len().cast(nw.Float64),
+            pause=nw.col("pause").sum().cast(nw.Float64),
+            squares=nw.col("square").sum().cast(nw.Float64),
         )
     )
     windows = (

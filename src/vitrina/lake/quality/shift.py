@@ -62,7 +62,8 @@ def shift_of_numbers(engine: Engine, table: str, column: str, a: Frame, b: Frame
     ).to_pylist()[0]
     edges = sorted({edge for edge in found.values() if edge is not None})
     bin_ = sum(((nw.col("value") > edge).cast(nw.Int64) for edge in edges), start=nw.lit(0))
-    sides = [_counts(engine, side.with_columns(value=bin_.cast(nw.String))) for side in (a, b)]
+    bin_ = nw.when(~nw.col("value").is_null()).then(bin_.cast(nw.String))
+    sides = [_counts(engine, side.with_columns(value=bin_)) for side in (a, b)]
     return _shift(table, column, sides, _ranges(edges))
 
 
