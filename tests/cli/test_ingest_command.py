@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cli.cli_shop import EVENTS, REGULARS, Shop, make_shop
+from vitrina.schema import Event
 from vitrina.state.sqlite import SqliteState
 
 
@@ -95,3 +96,25 @@ def test_data_that_cannot_make_a_recommender_is_exit_code_2(shop: Shop) -> None:
         "Only 3 shoppers did something that teaches; a recommender needs at least 10" in result.err
     )
     assert shop.run("lake report", "--json").json["shoppers"]["members"] == 13, "the last good ones"
+
+
+def test_ingesting_again_reads_what_is_new_unless_everything_is_asked_for(shop: Shop) -> None:
+    assert shop.run("ingest", "--json").json["rebuilt"] is not None
+    again = shop.run("ingest", "--json").json
+    assert (again["rebuilt"], again["events"]["read_now"]) == (None, 0)
+    full = shop.run("ingest", "--full")
+    assert "all files of events were read: a full run was asked for" in full.out
+
+
+def test_what_the_server_has_stored_comes_into_the_lake_by_command(shop: Shop) -> None:
+    nothing = shop.run("lake compact")
+    assert nothing.code == 1
+    assert "There is no event log" in nothing.err
+    kept = shop.run("ingest", "--json").json["events"]["kept"]
+    state = SqliteState(shop.home / "data/state.sqlite")
+    state.append([Event("live", "soup", "view", 1_714_730_400_000_000, user_id="ann")])
+    state.close()
+    done = shop.run("lake compact", "--json").json
+    assert (done["landed"], done["trimmed"]) == (1, 0)
+    assert done["ingest"]["events"]["kept"] == kept + 1
+    assert "0 new events" in shop.run("lake compact").err

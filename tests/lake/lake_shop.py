@@ -8,6 +8,7 @@ from typing import Any
 
 from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.ingest import ingest
+from vitrina.lake.last_set import Scope
 from vitrina.lake.report import IngestReport
 from vitrina.lake.tables import TableName, scan_table
 from vitrina.settings import EventSettings, LakeSettings, PathSettings, Settings
@@ -46,7 +47,7 @@ def ingest_texts(
     *,
     items: str | bytes = ITEMS_CSV,
     events: str | bytes = EVENTS_CSV,
-    full: bool = False,
+    scope: Scope = "new",
 ) -> IngestReport:
     """Ingest two CSV files given as text."""
     settings = shop_settings(
@@ -54,7 +55,7 @@ def ingest_texts(
         [write(folder / "items.csv", items)],
         [write(folder / "events.csv", events)],
     )
-    return ingest(settings, now=NOW, full=full)
+    return ingest(settings, now=NOW, scope=scope)
 
 
 def rows(folder: Path, table: TableName) -> list[dict[str, Any]]:

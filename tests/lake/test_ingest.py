@@ -76,7 +76,7 @@ def test_ingesting_twice_gives_the_same_tables(tmp_path: Path) -> None:
     events = EVENTS_CSV + ",soup,view,2024-05-01,\nben,milk,view,2024-05-02T11:10:00Z,x\n"
     first = ingest_texts(tmp_path, events=events)
     before = [rows(tmp_path, table) for table in ("items", "events", "quarantine")]
-    second = ingest_texts(tmp_path, events=events, full=True)
+    second = ingest_texts(tmp_path, events=events, scope="all")
     assert [rows(tmp_path, table) for table in ("items", "events", "quarantine")] == before
     assert (second.items, second.events) == (first.items, first.events)
     assert len(list((tmp_path / "lake").glob("tables-*"))) <= 2
@@ -109,7 +109,7 @@ def test_the_order_of_input_files_does_not_matter(
         files = [str(folder / name) for name in order]
         ingest(shop_settings(folder, items, files), now=NOW)
         shuffled = rows(folder, "events"), rows(folder, "quarantine")
-        ingest(shop_settings(folder, items, sorted(files)), now=NOW, full=True)
+        ingest(shop_settings(folder, items, sorted(files)), now=NOW, scope="all")
         assert (rows(folder, "events"), rows(folder, "quarantine")) == shuffled
 
 

@@ -107,10 +107,11 @@ def test_the_log_is_read_back_in_order_and_whole(state: SqliteState) -> None:
 
     logged = state.read(after=0, limit=10)
 
-    assert [entry for _, entry in logged] == events
-    (first, _), (second, _) = logged
+    assert [Event(*row) for row in zip(*logged.columns.values(), strict=True)] == events
+    first, second = logged.offsets
     assert first < second
-    assert state.read(after=first, limit=10) == [(second, events[1])]
+    assert state.read(after=first, limit=10).columns["event_id"] == ("e2",)
+    assert len(state.read(after=second, limit=10)) == 0
 
 
 @given(
@@ -243,6 +244,37 @@ def test_writers_in_threads_and_other_processes_lose_nothing(tmp_path: Path) -> 
     assert len(state.read(0, 1000)) == 80
     state.close()
     neighbour.close()
+
+
+def test_trimming_takes_old_events_out_of_the_log_and_not_out_of_histories(
+    state: SqliteState,
+) -> None:
+    state.append([event(f"e{n}", kind="purchase", item=f"i{n}", at=n) for n in range(12_000)])
+    offsets = state.read(0, 20_000).offsets
+    assert state.trim(offsets[-1], received_before_us=0) == 0
+    assert state.trim(offsets[-1], received_before_us=2**62) == 11_999
+    assert state.read(0, 10).columns["event_id"] == ("e11999",)
+    assert state.event_id_at(offsets[-1]) == "e11999"
+    assert state.event_id_at(offsets[0]) is None
+    assert len(state.purchases("ada").item_ids) == 12_000
+    state.append([event("new", at=1)])
+    assert state.read(offsets[-1], 10).columns["event_id"] == ("new",)
+
+
+def test_a_log_of_the_first_format_gets_a_name_and_keeps_its_events(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    state = SqliteState(path)
+    state.append([event("e1")])
+    name = state.log_id()
+    state.close()
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE log_identity")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    state = SqliteState(path)
+    assert len(state.read(0, 10)) == 1
+    assert state.log_id() != name
+    state.close()
 
 
 ACKNOWLEDGING_WRITER = """

@@ -25,7 +25,7 @@ commands: Final = typer.Typer(
 
 @commands.callback()
 def lake() -> None:
-    """Look at the tables that an ingest has made: their quality, and how two lakes differ.
+    """Look after the tables: their quality, how two lakes differ, what the server has stored.
 
     Reads `paths.lake`, or the lakes that are named.
 
@@ -55,6 +55,31 @@ def report(
     say(f"The report is at {page}")
     if open_ and not webbrowser.open(page.as_uri()):
         say("There is no browser here: open that file in one.", "yellow")
+
+
+@commands.command()
+def compact(config: Config = None, as_json: Json = False) -> None:
+    """Bring the events that the server has stored into the lake's tables, each exactly once.
+
+    Reads the event log in `paths.state`, while servers write to it, and writes `paths.lake`: first
+    the new events as files in the folder `log`, then the tables. Events that the tables hold leave
+    the log after seven days; the shoppers' histories keep them. Run it as often as training should
+    learn of what shoppers did. Stopped at any moment, it goes on where it was.
+
+    Example:
+
+        vitrina lake compact && vitrina train
+    """
+    done = stages.compact_log(settings_of(config))
+    content = {
+        "landed": done.landed,
+        "watermark": done.watermark,
+        "trimmed": done.trimmed,
+        "ingest": done.ingest and done.ingest.to_json(),
+    }
+    shown = tables.ingest_report(done.ingest) if done.ingest else []
+    show(content, as_json, *shown)
+    say(f"{done.landed:,} new events came into the lake; {done.trimmed:,} old ones left the log.")
 
 
 @commands.command()

@@ -26,6 +26,9 @@ def ingest(
     engine: Annotated[
         Engine | None, typer.Option(help="What computes the tables.", show_default="[lake] engine")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read all files again, not only what is new.")
+    ] = False,
     histories: Annotated[
         bool,
         typer.Option("--histories/--no-histories", help="Load the shoppers' histories, too."),
@@ -36,7 +39,9 @@ def ingest(
     """Read the shop's files into the lake, and its events into the shoppers' histories.
 
     Reads the items and events that `[lake]` names (CSV, JSON Lines or Parquet). Rows that cannot
-    be used are set apart with their reason; the rest goes on.
+    be used are set apart with their reason; the rest goes on. Files of events that the last ingest
+    has read, and that are as they were, are not read again; the tables are the same as if they
+    had been. If anything else has changed, all are, and the report says why.
 
     Writes the tables items, events and quarantine to `paths.lake`, and the histories to
     `paths.state`. The old tables stay until the new ones are complete.
@@ -49,7 +54,7 @@ def ingest(
     if engine is not None:
         lake = settings.lake.model_copy(update={"engine": engine})
         settings = settings.model_copy(update={"lake": lake})
-    report = stages.ingest_files(settings)
+    report = stages.ingest_files(settings, full=full)
     loaded = stages.load_histories(settings) if histories else None
     content = report.to_json() | {"histories": loaded}
     show(content, as_json, *tables.ingest_report(report))

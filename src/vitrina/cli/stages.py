@@ -6,27 +6,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitrina.cli.console import reporting, say
-from vitrina.errors import BundleError, VitrinaError
+from vitrina.errors import BundleError, DataError, VitrinaError
 
 if TYPE_CHECKING:
     from vitrina.bundle.bundle import Bundle
     from vitrina.evaluation.evaluate import Evaluation
+    from vitrina.lake.compaction import Compaction
     from vitrina.lake.report import IngestReport
     from vitrina.settings import Settings
     from vitrina.towers.run import TrainReport
     from vitrina.towers.training import TrainProgress
 
 
-def ingest_files(settings: Settings) -> IngestReport:
-    """The shop's files into the lake's tables."""
+def ingest_files(settings: Settings, *, full: bool = False) -> IngestReport:
+    """The shop's files into the lake's tables; full: those read before as well."""
     from vitrina.lake.ingest import STAGES, ingest
 
     with reporting("Ingesting") as report:
         return ingest(
             settings,
+            scope="all" if full else "new",
             fit_only=True,
             progress=lambda stage: report(STAGES.index(stage) / len(STAGES), stage),
         )
+
+
+def compact_log(settings: Settings) -> Compaction:
+    """The event log into the lake's tables. Raises DataError when there is no log."""
+    from vitrina.lake.compaction import compact
+    from vitrina.lake.ingest import STAGES
+    from vitrina.state.sqlite import SqliteState
+
+    if not settings.paths.state.exists():
+        raise DataError(
+            f"There is no event log at {settings.paths.state}: nothing has been served yet."
+        )
+    state = SqliteState(settings.paths.state)
+    try:
+        with reporting("Compacting") as report:
+            return compact(
+                settings,
+                state,
+                progress=lambda stage: report(STAGES.index(stage) / len(STAGES), stage),
+            )
+    finally:
+        state.close()
 
 
 def make_report(settings: Settings) -> tuple[Path, dict[str, Any]]:

@@ -32,7 +32,9 @@ def ingest_report(report: IngestReport) -> list[RenderableType]:
     """What was read from which columns, and kept; if any, what could not be used and why."""
     columns = _table("Columns", "table", "files", "ours ← theirs")
     counts = _table(
-        "Ingest", "table", right=("files", "rows read", "kept", "duplicate", "set apart")
+        "Ingest",
+        "table",
+        right=("files", "rows read", "of them now", "kept", "duplicate", "set apart"),
     )
     reasons = _table("Rows set apart and values repaired", "table", "reason", right=("rows",))
     for name, table in (("items", report.items), ("events", report.events)):
@@ -43,6 +45,7 @@ def ingest_report(report: IngestReport) -> list[RenderableType]:
                 for number in (
                     table.files,
                     table.read,
+                    table.read_now,
                     table.kept,
                     table.duplicates,
                     sum(table.quarantined.values()),
@@ -59,6 +62,8 @@ def ingest_report(report: IngestReport) -> list[RenderableType]:
         f"{report.first_event:%Y-%m-%d} to {report.last_event:%Y-%m-%d}, "
         f"{sum(report.seconds.values()):.1f} s"
     )
+    if report.rebuilt is not None:
+        counts.caption += f"\nall files of events were read: {report.rebuilt}"
     shown: list[RenderableType] = [columns, counts]
     if reasons.row_count:
         shown.append(reasons)

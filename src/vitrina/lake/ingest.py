@@ -20,8 +20,9 @@ from vitrina.lake.ingest_events import (
     write_unknown_items,
 )
 from vitrina.lake.ingest_items import ingest_items
-from vitrina.lake.last_set import last_set, used_records
+from vitrina.lake.last_set import Scope, last_set, used_records
 from vitrina.lake.ledger import LEDGER, Ledger, settings_digests
+from vitrina.lake.mapping import wanted
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import find_bots
 from vitrina.lake.quality.fitness import measure, require_fit, require_rows
@@ -57,15 +58,15 @@ def ingest(
     settings: Settings,
     *,
     now: datetime | None = None,
-    full: bool = False,
+    scope: Scope = "new",
     fit_only: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Read the items and events that [lake] names into the lake's tables.
 
     Of the events, only files that the last set does not hold are read, as long as nothing else
-    has changed; the tables are the same as after a full run. now: the ingest's clock (default:
-    the present). full: read everything. fit_only: refuse tables that cannot make a recommender.
+    has changed; the tables are the same as after a full run. scope: what is looked at. now: the
+    ingest's clock (default: the present). fit_only: refuse tables that cannot make a recommender.
     progress is told each of STAGES as it begins. The new tables replace the old ones in one step
     at the end; whatever stops the run before that leaves the old ones as they were. Raises
     DataError when a source cannot be used, UnfitData when no item or no event is left and, with
@@ -78,10 +79,12 @@ def ingest(
     with open_engine(settings) as engine, new_tables(lake) as folder:
         last = last_set(lake)
         with stage("items"):
-            items = ingest_items(engine, settings, last, folder, clock, latest, full=full)
+            items = ingest_items(engine, settings, last, folder, clock, latest, scope)
         with stage("read events"):
-            plan = plan_events(engine, settings, last, items, latest, full=full)
-            raw = read_files(engine, plan.files, plan.wanted)
+            plan = plan_events(engine, settings, last, items, latest, scope)
+            raw = read_files(
+                engine, plan.files, [wanted("events", source) for source in plan.sources]
+            )
         with stage("check events"):
             checked = check_plan(engine, settings, plan, raw, items, latest)
         base = last if plan.rebuilt is None else None

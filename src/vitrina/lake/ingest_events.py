@@ -18,16 +18,18 @@ from vitrina.lake.duplicates import PLACE
 from vitrina.lake.engine import ROW, Engine
 from vitrina.lake.incremental import RANK, EventTables, first_tables, merged_tables, place_of
 from vitrina.lake.ingest_items import ItemTables
-from vitrina.lake.last_set import LastSet, inputs_of
-from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests
+from vitrina.lake.landing import log_sources
+from vitrina.lake.last_set import LastSet, Scope, inputs_of
+from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests, unread
 from vitrina.lake.mapping import wanted
 from vitrina.lake.partitions import SUFFIX, in_month, scan_months, write_months
 from vitrina.lake.quarantine import CheckedTable, check_files, count
 from vitrina.lake.readers.addresses import find_files
-from vitrina.lake.readers.raw import FILE, InputFile, RawTable, Wanted
+from vitrina.lake.readers.raw import FILE, InputFile, RawTable
 from vitrina.lake.tables import StoredName, keep_path, scan_set, scan_stored, table_at
 from vitrina.schema import EVENT_COLUMNS
 from vitrina.settings import Settings
+from vitrina.settings_sources import Source
 
 NAMING: Final[tuple[StoredName, ...]] = ("events", "duplicates")
 """The tables of events that the catalog has the item of."""
@@ -37,12 +39,13 @@ NAMING: Final[tuple[StoredName, ...]] = ("events", "duplicates")
 class EventPlan:
     """Which event files are read.
 
-    rebuilt: why all of them are, a clause; None if only those that are new. files: those to read.
-    known: the records of the others; records: those of `files`.
+    rebuilt: why all of them are, a clause; None if only those that are new. sources: what `wanted`
+    of a file counts in. files: those to read. known: the records of the others; records: those of
+    `files`.
     """
 
     rebuilt: str | None
-    wanted: Sequence[Wanted]
+    sources: Sequence[Source]
     files: Sequence[InputFile]
     known: Sequence[InputRecord]
     records: Sequence[InputRecord]
@@ -54,32 +57,39 @@ def plan_events(
     last: LastSet | None,
     items: ItemTables,
     latest: datetime,
-    *,
-    full: bool,
+    scope: Scope,
 ) -> EventPlan:
     """Find the event files and decide which have to be read.
 
-    latest: the last moment (UTC, without zone) that is not the future. full: read all.
+    latest: the last moment (UTC, without zone) that is not the future.
     """
-    sources = settings.lake.events
-    asked = [wanted("events", source) for source in sources]
-    files = find_files("events", asked)
-    inputs = inputs_of(files, sources)
-    known: Sequence[InputRecord] = ()
-    if full:
+    if scope == "all":
         rebuilt: str | None = "a full run was asked for"
     elif last is None:
         rebuilt = "the lake has no tables that can be built on"
     else:
+        rebuilt = _no_longer_valid(engine, settings, last, items, latest)
+    landed = log_sources(settings.paths.lake)
+    sources = landed if scope == "log" and rebuilt is None else [*settings.lake.events, *landed]
+    asked = [wanted("events", source) for source in sources]
+    files = find_files("events", asked)
+    inputs = inputs_of(files, sources)
+    if last is None or rebuilt is not None:
+        known, new = [], list(range(len(files)))
+    elif scope == "log":
+        known, new = list(last.ledger.events), unread(last.ledger.events, inputs)
+    else:
         found = compare(last.ledger.events, inputs)
-        rebuilt = _no_longer_valid(engine, settings, last, items, latest) or next(
-            iter(found.differing), None
-        )
-        if rebuilt is None:
-            files = [files[place] for place in found.new]
-            inputs = [inputs[place] for place in found.new]
-            known = found.known
-    return EventPlan(rebuilt, asked, files, known, [record_of(each) for each in inputs])
+        known, new = found.known, found.new
+        if found.differing:
+            rebuilt, known, new = found.differing[0], [], list(range(len(files)))
+    return EventPlan(
+        rebuilt,
+        sources,
+        [files[place] for place in new],
+        known,
+        [record_of(inputs[place]) for place in new],
+    )
 
 
 def _no_longer_valid(
@@ -121,7 +131,7 @@ def check_plan(
         check_events, items=items.items, event_types=settings.events.weights, latest=latest
     )
     whole = plan.rebuilt is not None
-    return check_files(engine, "events", raw, settings.lake.events, check, whole=whole)
+    return check_files(engine, "events", raw, plan.sources, check, whole=whole)
 
 
 def merge_events(

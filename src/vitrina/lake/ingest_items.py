@@ -13,7 +13,7 @@ from vitrina.lake.clean import check_items
 from vitrina.lake.duplicates import PLACE, unique_items
 from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.incremental import place_of
-from vitrina.lake.last_set import LastSet, inputs_of, used_records
+from vitrina.lake.last_set import LastSet, Scope, inputs_of, used_records
 from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests
 from vitrina.lake.mapping import wanted
 from vitrina.lake.quarantine import check_files, count, quarantine, table_report
@@ -49,19 +49,19 @@ def ingest_items(
     folder: Path,
     clock: datetime,
     latest: datetime,
-    *,
-    full: bool,
+    scope: Scope,
 ) -> ItemTables:
     """Write items and snapshots of a new set into `folder`.
 
     last: the last set, whose history of the catalog goes on. clock: the ingest's; latest: the
-    last moment that is not the future; both in UTC without zone. full: read all files.
-    """
+    last moment that is not the future; both in UTC without zone."""
+    if last is not None and scope == "log":
+        return _unchanged(engine, last, list(last.ledger.items), folder)
     sources = settings.lake.items
     asked = [wanted("items", source) for source in sources]
     files = find_files("items", asked)
     inputs = inputs_of(files, sources)
-    if last is not None and not full:
+    if last is not None and scope == "new":
         found = compare(last.ledger.items, inputs)
         same = last.ledger.settings["items"] == settings_digests(settings)["items"]
         if same and not found.new and not found.differing:

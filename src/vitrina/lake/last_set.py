@@ -15,6 +15,10 @@ from vitrina.lake.report import TableReport
 from vitrina.lake.tables import REPORT, current_tables, has_tables
 from vitrina.settings_sources import Source
 
+Scope = Literal["new", "all", "log"]
+"""What an ingest looks at: what is new or has changed; everything, as if for the first time; or
+new landing files of the event log only, as far as the last set can be built on (`landing`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class LastSet:

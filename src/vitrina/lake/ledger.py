@@ -141,6 +141,16 @@ def compare(known: Iterable[InputRecord], found: Sequence[Input]) -> Comparison:
     return result
 
 
+def unread(known: Iterable[InputRecord], found: Sequence[Input]) -> list[int]:
+    """Places in `found` of the files that the ledger does not have, whatever they hold now."""
+    read = {(record.address, record.mapping) for record in known if record.digest}
+    return [
+        place
+        for place, each in enumerate(found)
+        if (each.address, mapping_digest(each.source)) not in read
+    ]
+
+
 def record_of(each: Input) -> InputRecord:
     """The file as it is now. Take it before reading: what changes later is then noticed."""
     stamp = _stamp(each)

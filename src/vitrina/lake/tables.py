@@ -31,6 +31,7 @@ from typing import Any, Final, Literal
 
 from vitrina.errors import DataError
 from vitrina.lake.engine import Engine, Frame
+from vitrina.lake.engine.files import make_durable
 from vitrina.lake.partitions import parquet_files
 from vitrina.schema import EVENT_COLUMNS
 
@@ -123,6 +124,8 @@ def new_tables(lake: Path) -> Iterator[Path]:
         unfinished.mkdir()
         try:
             yield unfinished
+            for place, _, _ in os.walk(unfinished):
+                make_durable(Path(place))
             unfinished.rename(lake / name)
             write_json(lake / POINTER, {"tables": name})
         except BaseException:
@@ -162,6 +165,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        make_durable(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from vitrina.schema import RECENT_DAYS, Event, History, Purchases
 from vitrina.space import UserVector
@@ -13,6 +14,17 @@ from vitrina.space import UserVector
 def forgetting(age_us: int) -> float:
     """What a purchase counts beside one that is `age_us` newer (`Purchases.recent`): e^(−age/τ)."""
     return math.exp(-age_us / (RECENT_DAYS * 86_400e6))
+
+
+@dataclass(frozen=True, slots=True)
+class LogRows:
+    """n events of a log, a sequence a column. columns: by the names of `Event`'s fields."""
+
+    offsets: Sequence[int]
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
 
 
 class EventLog(Protocol):
@@ -25,8 +37,27 @@ class EventLog(Protocol):
         """
         ...
 
-    def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
-        """Up to `limit` events with an offset above `after`, in offset order, with offsets."""
+    def read(self, after: int, limit: int) -> LogRows:
+        """Up to `limit` events with an offset above `after`, in offset order.
+
+        Offsets grow in the order of acknowledgement: whoever reads on after the last offset that
+        they have seen misses no event, however many are being appended meanwhile.
+        """
+        ...
+
+    def log_id(self) -> str:
+        """A name that no other log has; offsets count within it."""
+        ...
+
+    def event_id_at(self, offset: int) -> str | None:
+        """The event at an offset; None if the log has none there."""
+        ...
+
+    def trim(self, before: int, received_before_us: int) -> int:
+        """Delete events with an offset below `before` that were received earlier than a moment.
+
+        Histories keep them; sent again, they count as new. Returns how many were deleted.
+        """
         ...
 
 

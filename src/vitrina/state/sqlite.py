@@ -1,6 +1,7 @@
 """The embedded event log and history store: one SQLite file, in write-ahead mode.
 
-Three tables. `event_log` is the record: append only, one row an event, idempotent by event_id.
+Three tables. `event_log` is the record: appended to, one row an event, idempotent by event_id,
+and trimmed of what the lake has; `log_identity` names it.
 `history` and `purchases` are what the request path reads, clustered by shopper: a history is the
 set of (shopper, moment, item, type) found in the log or in the last import from the lake, so that
 an event both hold counts once; `purchases` counts the purchase rows of `history`. All three change
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 from vitrina.errors import DataError
@@ -27,10 +29,10 @@ from vitrina.schema import (
     Purchases,
     anonymous_key,
 )
-from vitrina.state.base import forgetting
+from vitrina.state.base import LogRows, forgetting
 
 APPLICATION_ID = 0x56697472  # "Vitr", in the file's header: this database is ours
-FORMAT = 1
+FORMAT = 2
 BUSY_SECONDS = 30.0
 """How long one process waits for another's write; a bulk import takes seconds."""
 
@@ -69,10 +71,14 @@ CREATE TABLE purchases (
 ) STRICT, WITHOUT ROWID;
 """
 
-_EVENT_COLUMNS = (
-    "event_id, item_id, event_type, timestamp_us, user_id, session_id, device_type, value, "
-    "request_id, position"
+# New in format 2.
+_NAME_THE_LOG = (
+    "CREATE TABLE log_identity (id TEXT NOT NULL) STRICT",
+    "INSERT INTO log_identity (id) VALUES (lower(hex(randomblob(8))))",
 )
+
+_FIELDS = tuple(field.name for field in fields(Event))
+_EVENT_COLUMNS = ", ".join(_FIELDS)
 _APPEND = f"""
 INSERT INTO event_log ({_EVENT_COLUMNS}, received_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id) DO NOTHING"""
@@ -88,6 +94,10 @@ ON CONFLICT (key, item_id) DO UPDATE SET
         THEN recent * forgetting(excluded.last_us - last_us) + 1.0
         ELSE recent + forgetting(last_us - excluded.last_us) END"""
 _READ = f"SELECT offset, {_EVENT_COLUMNS} FROM event_log WHERE offset > ? ORDER BY offset LIMIT ?"
+_TRIM = """
+DELETE FROM event_log WHERE offset IN (
+    SELECT offset FROM event_log WHERE offset < ? AND received_at_us < ? LIMIT ?)"""
+_TRIMMED_AT_ONCE = 5_000
 _RECENT = """
 SELECT item_id, event_type, timestamp_us FROM history WHERE key = ?
 ORDER BY timestamp_us DESC, item_id DESC, event_type DESC LIMIT ?"""
@@ -148,11 +158,35 @@ class SqliteState:
                     db.execute(_COUNT_PURCHASE, (key, event.item_id, moment))
         return new
 
-    def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
-        """Up to `limit` events with an offset above `after`, in offset order, with offsets."""
+    def read(self, after: int, limit: int) -> LogRows:
+        """Up to `limit` events with an offset above `after`, in offset order."""
         with self._reading() as db:
             rows = db.execute(_READ, (after, limit)).fetchall()
-        return [(offset, Event(*columns)) for offset, *columns in rows]
+        offsets, *columns = zip(*rows, strict=True) if rows else [()] * (1 + len(_FIELDS))
+        return LogRows(offsets, dict(zip(_FIELDS, columns, strict=True)))
+
+    def log_id(self) -> str:
+        """A name that no other log has; offsets count within it."""
+        with self._reading() as db:
+            (name,) = db.execute("SELECT id FROM log_identity").fetchone()
+        return str(name)
+
+    def event_id_at(self, offset: int) -> str | None:
+        """The event at an offset; None if the log has none there."""
+        with self._reading() as db:
+            row = db.execute("SELECT event_id FROM event_log WHERE offset = ?", (offset,))
+            found: tuple[str] | None = row.fetchone()
+        return None if found is None else found[0]
+
+    def trim(self, before: int, received_before_us: int) -> int:
+        """Delete old events that are durable elsewhere; the histories keep them."""
+        deleted, last = 0, -1
+        while last:
+            # In steps, so that a server's events wait for milliseconds and not for all of it.
+            with self._transaction() as db:
+                last = db.execute(_TRIM, (before, received_before_us, _TRIMMED_AT_ONCE)).rowcount
+            deleted += last
+        return deleted
 
     def recent(self, key: str, limit: int) -> History:
         """The newest `limit` events by timestamp, oldest first; empty for an unknown key.
@@ -243,7 +277,7 @@ class SqliteState:
             (found,) = db.execute("PRAGMA user_version").fetchone()
             (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if application == 0 and tables == 0:
-                for statement in _TABLES.split(";\n"):
+                for statement in (*_TABLES.split(";\n"), *_NAME_THE_LOG):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version = {FORMAT}")
@@ -252,6 +286,10 @@ class SqliteState:
                     f"{self._path} is a database of another program ({tables} tables that are "
                     f"not Vitrina's). Point [paths] state to a file of its own."
                 )
+            elif found == 1:
+                for statement in _NAME_THE_LOG:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {FORMAT}")
             elif found != FORMAT:
                 raise DataError(
                     f"{self._path} has state format {found}, this version of Vitrina reads "

@@ -16,11 +16,20 @@ def move_into_place(aside: Path, path: Path) -> None:
     """Make a file or folder that was written aside durable, and give it its name."""
     files = [aside] if aside.is_file() else [file for file in aside.rglob("*") if file.is_file()]
     for file in files:
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
+        make_durable(file)
     if path.is_dir():
         remove(path)
     aside.replace(path)
+    make_durable(path.parent)
+
+
+def make_durable(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:
