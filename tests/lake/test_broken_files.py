@@ -24,10 +24,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, NOW, rows, shop_settings, write
+from lake.rights import without_the_rights_of_root
 from vitrina.errors import DataError, EngineError
 from vitrina.lake.ingest import ingest
 from vitrina.lake.tables import current_tables
@@ -144,7 +145,7 @@ def broken_files(draw: st.DrawFn) -> Broken:
         content = content + b"".join(BAD_LINES[name] for name in bad)
         count += len(bad)
     elif fault == "lines" and suffix == "jsonl":
-        content = content + b"{broken\n\n[1]\n"
+        content = content + b"{broken\n[1]\n"
         count += 2
     elif fault == "cut" and suffix in ("csv", "crlf.csv", "mixed.csv", "jsonl"):
         pass  # nobody can tell that a plain text was cut
@@ -153,7 +154,13 @@ def broken_files(draw: st.DrawFn) -> Broken:
     return Broken(suffix, content, count if usable else None)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+# An ingest takes too long to look for the smallest example.
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 @given(st.lists(broken_files(), min_size=1, max_size=10))
 def test_every_row_of_every_broken_file_is_accounted_for(files: list[Broken]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -180,10 +187,10 @@ def test_every_row_of_every_broken_file_is_accounted_for(files: list[Broken]) ->
 
 
 @contextmanager
-def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
+def small_disk(folder: Path, kibibytes: int) -> Iterator[Path]:
     """A file system of its own with so much room; skips where the machine does not allow it."""
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk takes root, and a machine that lets it mount")
     try:
@@ -204,16 +211,27 @@ def many_events(path: Path, count: int) -> str:
 def test_a_full_disk_leaves_the_last_tables(tmp_path: Path) -> None:
     items = [write(tmp_path / "items.csv", ITEMS_CSV)]
     events = write(tmp_path / "events.csv", EVENTS_CSV)
-    with small_disk(tmp_path / "lake", 4):
+    with small_disk(tmp_path / "lake", 2000):
         ingest(shop_settings(tmp_path, items, [events]), now=NOW)
         tables, before = current_tables(tmp_path / "lake"), rows(tmp_path, "events")
-        many = many_events(tmp_path / "many.parquet", 200_000)
+        many = many_events(tmp_path / "many.parquet", 40_000)
         with pytest.raises(EngineError, match=r"disk.*full"):
             ingest(shop_settings(tmp_path, items, [events, many]), now=NOW)
         assert current_tables(tmp_path / "lake") == tables
         assert rows(tmp_path, "events") == before
         assert not list((tmp_path / "lake").glob(".tables-*"))
-        ingest(shop_settings(tmp_path, items, [events]), now=NOW)
+        assert ingest(shop_settings(tmp_path, items, [events]), now=NOW).events.kept == 3
+
+
+@pytest.mark.parametrize("kibibytes", [50, 300, 900])
+def test_a_disk_that_is_full_from_the_start_is_named(tmp_path: Path, kibibytes: int) -> None:
+    """At whatever stage the room ends."""
+    items = [write(tmp_path / "items.csv", ITEMS_CSV)]
+    many = many_events(tmp_path / "many.parquet", 20_000)
+    with small_disk(tmp_path / "lake", kibibytes) as lake:
+        with pytest.raises(EngineError, match="disk is full"):
+            ingest(shop_settings(tmp_path, items, [many]), now=NOW)
+        assert [path.name for path in lake.iterdir()] == [".lock"]
 
 
 def test_a_full_scratch_disk_is_no_fault_of_the_files(
@@ -222,11 +240,31 @@ def test_a_full_scratch_disk_is_no_fault_of_the_files(
     items = [write(tmp_path / "items.csv", ITEMS_CSV)]
     events = EVENTS_CSV + "ann,soup,view,2024-05-03,\n" * 100_000
     packed = write(tmp_path / "events.csv.gz", gzip.compress(events.encode()))
-    with small_disk(tmp_path / "scratch", 1) as scratch:
+    with small_disk(tmp_path / "scratch", 1000) as scratch:
         monkeypatch.setattr(tempfile, "tempdir", str(scratch))
         with pytest.raises(EngineError, match=r"disk is full.*events\.csv\.gz.*TMPDIR"):
             ingest(shop_settings(tmp_path, items, [packed]), now=NOW)
     assert not (tmp_path / "lake" / "current.json").exists()
+
+
+def test_a_file_that_may_not_be_read_is_left_out_until_it_may() -> None:
+    # pytest's own folders are closed to other users.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        items = [write(folder / "items.csv", ITEMS_CSV)]
+        write(folder / "events" / "a.csv", EVENTS_CSV)
+        secret = Path(write(folder / "events" / "b.csv", EVENTS_CSV.replace("ann", "zoe")))
+        secret.chmod(0)
+        shop = shop_settings(folder, items, [str(folder / "events")])
+        with without_the_rights_of_root():
+            report = ingest(shop, now=NOW)
+            assert report.events.kept == 3
+            assert [file["file"] for file in report.events.unusable_files] == [str(secret)]
+            assert "Permission denied" in report.events.unusable_files[0]["reason"]
+        secret.chmod(0o644)
+        with without_the_rights_of_root():
+            assert ingest(shop, now=NOW).events.kept == 5
 
 
 def test_files_that_are_all_unusable_leave_the_last_tables(tmp_path: Path) -> None:

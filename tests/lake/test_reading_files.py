@@ -9,8 +9,6 @@ import lzma
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -19,9 +17,9 @@ import pytest
 
 from lake.lake_shop import write
 from lake.raw_rows import read_rows
+from lake.rights import without_the_rights_of_root
 from vitrina.errors import DataError
 
-NOBODY = 65534
 CSV = b"id,title\n1,soup\n2,bread\n"
 JSONL = b'{"id": 1, "title": "soup"}\n{"id": "2", "title": "bread"}\n'
 
@@ -213,19 +211,6 @@ def test_events_in_lists_become_rows(tmp_path: Path) -> None:
 def test_a_file_of_one_json_list_says_how_to_split_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"one JSON list.*jq"):
         read_rows(write(tmp_path / "a.json", '[{"id": 1}]'), ["id"])
-
-
-@contextmanager
-def without_the_rights_of_root() -> Iterator[None]:
-    """For root, no file is closed; so be nobody for a while."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_what_may_not_be_read_is_named() -> None:

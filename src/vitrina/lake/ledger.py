@@ -183,11 +183,17 @@ def _stamp(each: Input) -> tuple[int, int]:
 
 
 def _digest(each: Input) -> str:
-    """Of a file's content; of an object in a bucket, whose stamp its store vouches for, of that."""
+    """Of a file's content; of an object in a bucket, whose stamp its store vouches for, of that.
+
+    Empty for a file that may not be read: whoever reads the rows says so.
+    """
     if "://" in each.location:
         return _digest_of(_stamp(each))
-    with Path(each.location).open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    try:
+        with Path(each.location).open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    except PermissionError:
+        return ""
 
 
 def _digest_of(values: object) -> str:

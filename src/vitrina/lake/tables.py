@@ -29,9 +29,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from vitrina.errors import DataError
+from vitrina.errors import DataError, EngineError
 from vitrina.lake.engine import Engine, Frame
-from vitrina.lake.engine.files import make_durable
+from vitrina.lake.engine.files import FULL, make_durable
 from vitrina.lake.partitions import parquet_files
 from vitrina.schema import EVENT_COLUMNS
 
@@ -108,7 +108,8 @@ def current_tables(lake: Path) -> Path:
 def new_tables(lake: Path) -> Iterator[Path]:
     """A folder to write a new set of tables into; it becomes current if the block succeeds.
 
-    Raises DataError when another process is writing tables of this lake.
+    Raises DataError when another process is writing tables of this lake, EngineError when the
+    disk is full.
     """
     lake.mkdir(parents=True, exist_ok=True)
     with (lake / ".lock").open("w") as lock:
@@ -128,8 +129,13 @@ def new_tables(lake: Path) -> Iterator[Path]:
                 make_durable(Path(place))
             unfinished.rename(lake / name)
             write_json(lake / POINTER, {"tables": name})
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(unfinished, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise EngineError(
+                    f"The disk is full: the new tables do not fit into {lake}. Make room there; "
+                    "the last tables are as they were."
+                ) from error
             raise
         _remove_old(lake, name)
 

@@ -198,7 +198,10 @@ def _failures() -> Iterator[None]:
             ) from error
         except (duckdb.InvalidInputException, duckdb.IOException) as error:
             if os.strerror(errno.ENOSPC) in str(error):
-                raise EngineError(f"The disk is full: {first_line(error)}.") from error
+                raise EngineError(
+                    "The disk is full: there is no room left for the tables, or for what does not "
+                    f"fit into memory ({tempfile.gettempdir()}). Make room, and try again."
+                ) from error
             raise UnreadableFile(first_line(error)) from error
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Final
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or a share of one, without room."""
 
 
 def aside_of(path: Path) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import errno
 import gzip
 import lzma
 import shutil
@@ -24,6 +23,7 @@ from typing import IO, Any, Final, Literal
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from vitrina.errors import DataError
+from vitrina.lake.engine.files import FULL
 from vitrina.lake.readers.raw import Format
 
 CHUNK_BYTES: Final = 2**20
@@ -57,7 +57,6 @@ BYTE_ORDER_MARKS: Final = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 DAMAGED: Final = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError)
 
 

@@ -18,12 +18,13 @@ import narwhals as nw
 
 from vitrina.errors import DataError, EngineError
 from vitrina.lake.engine import ROW, Engine, Frame
+from vitrina.lake.engine.files import FULL
 from vitrina.lake.readers import s3
 from vitrina.lake.readers.addresses import is_database
 from vitrina.lake.readers.csv import read_csv
 from vitrina.lake.readers.jsonl import read_jsonl
 from vitrina.lake.readers.parquet import read_parquet
-from vitrina.lake.readers.plain import FULL, format_of, in_utf8, unpacked
+from vitrina.lake.readers.plain import format_of, in_utf8, unpacked
 from vitrina.lake.readers.postgres import read_postgres
 from vitrina.lake.readers.raw import FILE, InputFile, RawTable, UnusableFile, Wanted
 from vitrina.lake.readers.reading import FileRows, Reading
