@@ -18,7 +18,7 @@ from vitrina.schema import EVENT_COLUMNS, ITEM_INPUTS
 
 KINDS: Final[Mapping[str, str]] = {**ITEM_INPUTS, **EVENT_COLUMNS}
 """The type of each of our columns, of whichever table."""
-MOMENT_UNITS: Final = ("s", "ms", "us", "iso")
+MOMENT_UNITS: Final = ("s", "ms", "us", "iso", "dmy", "mdy", "ymd")
 PASSWORD: Final = re.compile(
     r"(\w://[^\s:/?#@'\"]*):(?!\d*(?:[/?\s'\"]|$))(?:[^\s?'\"]*@|[^\s'\"]*@)"
 )
@@ -53,8 +53,9 @@ class ColumnMap(_Table):
     )
     unit: float | str | None = Field(
         None,
-        description='Of a moment: "s", "ms" or "us" since 1970, or "iso"; default: whatever it '
-        "looks like. Of a number: what it is multiplied by (0.01 for cents).",
+        description='Of a moment: "s", "ms" or "us" since 1970, "iso", or the order of its day '
+        '("dmy", "mdy", "ymd"); default: ISO 8601, or since 1970 in the unit that its size tells. '
+        "Of a number: what it is multiplied by (0.01 for cents).",
     )
     zone: str = Field(
         "UTC", description="Time zone (IANA, Europe/Berlin) of moments that do not name one."

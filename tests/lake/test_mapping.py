@@ -50,6 +50,16 @@ def mapped(columns: dict[str, Any], values: dict[str, Any], wanted: str, **sourc
         ({"column": "at", "unit": "us"}, 1714557600250123, datetime(2024, 5, 1, 10, 0, 0, 250_123)),
         ({"column": "at", "unit": "ms"}, 1714557600250.0, datetime(2024, 5, 1, 10, 0, 0, 250_000)),
         ({"column": "at", "unit": "iso"}, "1714557600", None),
+        ({"column": "at", "unit": "dmy"}, "1.5.2024", datetime(2024, 5, 1)),
+        ({"column": "at", "unit": "dmy"}, "31/12/2023 7:05", datetime(2023, 12, 31, 7, 5)),
+        ({"column": "at", "unit": "dmy"}, "31.2.2023", None),
+        ({"column": "at", "unit": "mdy"}, "5/1/2024, 2:03:09 PM", datetime(2024, 5, 1, 14, 3, 9)),
+        ({"column": "at", "unit": "mdy"}, "05-01-2024 12:00 am", datetime(2024, 5, 1)),
+        ({"column": "at", "unit": "mdy"}, "5/1/2024 13:03 PM", None),
+        ({"column": "at", "unit": "ymd"}, "20240501", datetime(2024, 5, 1)),
+        ({"column": "at", "unit": "ymd"}, 20240501, datetime(2024, 5, 1)),
+        ({"column": "at", "unit": "ymd"}, "2024/5/1 09:30", datetime(2024, 5, 1, 9, 30)),
+        ({"column": "at", "unit": "ymd"}, "1.5.2024", None),
         ({"column": "at", "unit": "ms"}, "2024-05-01", None),
         ({"column": "at", "zone": "Europe/Berlin"}, "2024-05-01", datetime(2024, 4, 30, 22)),
         (
@@ -269,18 +279,15 @@ def test_a_shop_with_its_own_names_is_ingested(tmp_path: Path) -> None:
     assert event["timestamp"] == datetime(2024, 5, 1, 10, tzinfo=UTC)
     assert event["event_type"] == "view"
 
-    assert report.items.mapped == [
-        {
-            "files": [items],
-            "columns": {
-                "item_id": "sku",
-                "title": "Name",
-                "category_path": "Abteilung, Gruppe",
-                "price": "Preis (decimal mark ',')",
-                "available": "Bestand",
-            },
-        }
-    ]
+    (mapped,) = report.items.mapped
+    assert mapped["files"] == [items]
+    assert mapped["columns"] == {
+        "item_id": "sku",
+        "title": "Name",
+        "category_path": "Abteilung, Gruppe",
+        "price": "Preis (decimal mark ',')",
+        "available": "Bestand",
+    }
     moment, kind = rows(tmp_path, "quarantine")
     assert (moment["row"], moment["column"]) == (2, "timestamp")
     assert "columns of its source" in moment["reason"]

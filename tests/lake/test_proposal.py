@@ -169,6 +169,23 @@ def test_a_day_is_completed_by_a_time_of_day(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("days", "unit"),
+    [
+        (("13.05.2024", "1.6.2024 10:05"), "dmy"),
+        (("5/13/2024 1:05 PM", "6/1/2024 10:05 AM"), "mdy"),
+        (("20240513", "20240601"), "ymd"),
+        (("2024/05/13", "2024/06/01"), "ymd"),
+    ],
+)
+def test_days_as_people_write_them_are_read(
+    tmp_path: Path, days: tuple[str, str], unit: str
+) -> None:
+    lines = f"customer_id,sku,order_date\n1,a,{days[0]}\n2,b,{days[1]}\n"
+    _, events = proposed(tmp_path, {"sales.csv": lines})
+    assert maps(events)["timestamp"] == {"column": "order_date", "unit": unit}
+
+
 def test_files_of_the_same_columns_are_one_source(tmp_path: Path) -> None:
     lines = "user_id,item_id,event_type,timestamp\nann,soup,view,2024-05-01T10:00:00Z\n"
     _, events = proposed(tmp_path, {"may.csv": lines, "june.csv": lines})

@@ -16,8 +16,8 @@ import narwhals as nw
 from vitrina.errors import DataError
 from vitrina.lake import values
 from vitrina.lake.contract import COLUMNS, REQUIRED, Table
-from vitrina.lake.engine import LIST_SEPARATOR, ROW, Frame
-from vitrina.lake.readers.raw import FILE, RawTable, Wanted
+from vitrina.lake.engine import LIST_SEPARATOR, ROW, Frame, frame_name
+from vitrina.lake.readers.raw import FILE, RawTable, Wanted, column_key
 from vitrina.schema import CATEGORY_SEPARATOR
 from vitrina.settings_sources import ColumnMap, Source, hide_passwords
 
@@ -42,12 +42,17 @@ class SourceMap:
 def wanted(table: Table, source: Source) -> Wanted:
     """What a reader has to bring of a source, and what its files may not lack."""
     maps = _maps(table, source)
-    columns = dict.fromkeys(name for column in maps.values() for name in column.needs)
+    columns = dict.fromkeys(frame_name(name) for column in maps.values() for name in column.needs)
     required = []
     for choice in REQUIRED[table]:
         # A constant needs no column. Of several columns that make up one, any is enough.
         if all(maps[name].theirs for name in choice if name in maps):
-            names = [theirs for name in choice if name in maps for theirs in maps[name].theirs]
+            names = [
+                frame_name(theirs)
+                for name in choice
+                if name in maps
+                for theirs in maps[name].theirs
+            ]
             required.append(names)
     return Wanted(source, list(columns), required)
 
@@ -72,7 +77,7 @@ def map_columns(raw: Frame, table: Table, source: Source) -> Frame:
         FILE,
         ROW,
         *incoming,
-        *(nw.col(add.column).alias(ADDEND + name) for name, add in addends.items()),
+        *(nw.col(frame_name(add.column)).alias(ADDEND + name) for name, add in addends.items()),
     )
     types = frame.collect_schema()
     constant = ColumnMap(value="")
@@ -118,7 +123,7 @@ def mapped_columns(
             continue
         for ours, column in source.columns.items() if whole else ():
             for theirs in column.needs:
-                if theirs not in names:
+                if frame_name(theirs) not in names:
                     raise DataError(
                         f"No file of {', '.join(source.files)} has the column '{theirs}', which "
                         f"columns.{ours} in [lake] of vitrina.toml names. Correct the name, or "
@@ -171,7 +176,7 @@ def _maps(table: Table, source: Source) -> dict[str, ColumnMap]:
 
     A name of theirs that the source's map reads is not matched with ours besides.
     """
-    taken = {key(theirs) for column in source.columns.values() for theirs in column.needs}
+    taken = {column_key(theirs) for column in source.columns.values() for theirs in column.needs}
     return {
         name: source.columns.get(name, ColumnMap(column=name))
         for name in COLUMNS[table]
@@ -183,28 +188,24 @@ def _found(maps: Mapping[str, ColumnMap], found: Collection[str]) -> dict[str, C
     """The maps of which a file has any column, without the columns that it lacks."""
     kept = {}
     for name, column in maps.items():
-        theirs = [each for each in column.theirs if each in found]
+        theirs = [each for each in column.theirs if frame_name(each) in found]
         if theirs or not column.theirs:
-            add = column.add if column.add and column.add.column in found else None
+            add = column.add if column.add and frame_name(column.add.column) in found else None
             short = theirs[0] if len(column.theirs) == 1 else theirs or None
             kept[name] = column.model_copy(update={"column": short, "add": add})
     return kept
 
 
-def key(name: str) -> str:
-    """What of a column's name counts: neither case nor surrounding blanks."""
-    return name.strip().lower()
-
-
-def _incoming(name: str, column: ColumnMap, types: Mapping[str, nw.dtypes.DType]) -> nw.Expr:
+def _incoming(ours: str, column: ColumnMap, types: Mapping[str, nw.dtypes.DType]) -> nw.Expr:
     if not column.theirs:
         value = column.value
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return nw.lit(text or None, nw.String)
     if len(column.theirs) == 1:
-        return nw.col(column.theirs[0])
-    texts = [values.text(theirs, types[theirs]) for theirs in column.theirs]
-    separator = LIST_SEPARATOR if name == "category_path" else " "
+        return nw.col(frame_name(column.theirs[0]))
+    names = [frame_name(theirs) for theirs in column.theirs]
+    texts = [values.text(name, types[name]) for name in names]
+    separator = LIST_SEPARATOR if ours == "category_path" else " "
     joined = nw.concat_str(texts, separator=separator, ignore_nulls=True)
     return nw.when(joined != "").then(joined).otherwise(None)
 

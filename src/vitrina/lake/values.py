@@ -57,6 +57,11 @@ EPOCH_START: Final = datetime(1970, 1, 1)
 MOMENTS: Final = (datetime(1000, 1, 1), datetime(8999, 12, 31))
 MICROS: Final = {"s": 1_000_000, "ms": 1000, "us": 1}
 """Microseconds of each unit of moments that count from 1970."""
+DAY_ORDERS: Final = ("dmy", "mdy", "ymd")
+_CLOCK: Final = "([ T,]+[0-9]{1,2}:[0-5][0-9](:[0-5][0-9])?( ?[AaPp][Mm])?)?"
+DAY_FIRST: Final = rf"^[0-9]{{1,2}}[./-][0-9]{{1,2}}[./-][0-9]{{4}}{_CLOCK}\z"
+YEAR_FIRST: Final = rf"^[0-9]{{4}}[./-][0-9]{{1,2}}[./-][0-9]{{1,2}}{_CLOCK}\z"
+COMPACT: Final = r"^[0-9]{8}\z"
 MAX_MICROS: Final = 2 * 10**17
 """Later than this (the year 8307) nothing that counts from 1970 is a moment."""
 MAX_EPOCH_SECONDS: Final = 10**11
@@ -139,26 +144,30 @@ def add_moment(
 ) -> Frame:
     """Add the column `into`: `name` as a moment in UTC (datetime without zone), else null.
 
-    unit: "iso" reads ISO 8601 text only; "s", "ms" and "us" count from 1970-01-01 UTC, as text or
-    as numbers. None reads ISO 8601, and numbers by their size: up to 11 digits (with or without a
-    fraction) seconds, up to 14 milliseconds, up to 16 microseconds. zone: of texts, timestamps
-    and dates that do not name one; a date is its first moment there.
+    unit: "iso" reads ISO 8601 text only; "dmy", "mdy" and "ymd" read days as people write them
+    ("1.5.2024 14:03", "5/1/2024 2:03 PM", "20240501"), in that order; "s", "ms" and "us" count
+    from 1970-01-01 UTC, as text or as numbers. None reads ISO 8601, and numbers by their size: up
+    to 11 digits (with or without a fraction) seconds, up to 14 milliseconds, up to 16
+    microseconds. zone: of texts, timestamps and dates that do not name one; a date is its first
+    moment there.
     """
     # In steps: an engine may compute an expression again wherever it is used.
-    if not isinstance(dtype, nw.String):
+    if not isinstance(dtype, nw.String) and not (unit in DAY_ORDERS and dtype.is_integer()):
         if not dtype.is_numeric():
             return frame.with_columns(_typed_moment(nw.col(name), dtype, zone).alias(into))
         micros = _micros_of_number(nw.col(name), dtype, unit)
         frame = frame.with_columns(_micros=micros)
         return frame.with_columns(_after_epoch(nw.col("_micros")).alias(into)).drop("_micros")
-    frame = frame.with_columns(_spelled=nw.col(name).str.strip_chars())
+    frame = frame.with_columns(_spelled=nw.col(name).cast(nw.String).str.strip_chars())
+    if unit in DAY_ORDERS:
+        frame, unit = _with_day_in_iso(frame, unit), "iso"
     if unit == "iso":
         micros = nw.lit(None, nw.Int64)
     elif unit is not None:
         micros = _counted(nw.col("_spelled"), COUNTED, MICROS[unit])
     else:
         micros = nw.coalesce(*(_counted(nw.col("_spelled"), *form) for form in EPOCHS))
-    iso = _to_the_second(nw.col("_spelled")) if unit in (None, "iso") else nw.lit(None, nw.String)
+    iso = nw.lit(None, nw.String) if unit in MICROS else _to_the_second(nw.col("_spelled"))
     frame = frame.with_columns(_micros=micros, _seconds=iso)
     frame = frame.with_columns(_rest=nw.col("_seconds").str.slice(19))
     frame = frame.with_columns(_moment=_from_iso(nw.col("_seconds"), nw.col("_rest")))
@@ -236,7 +245,7 @@ def _typed_moment(column: nw.Expr, dtype: nw.dtypes.DType, zone: str) -> nw.Expr
 
 def _micros_of_number(column: nw.Expr, dtype: nw.dtypes.DType, unit: str | None) -> nw.Expr:
     """Microseconds since 1970 of numbers in `unit`, or in the unit that their size tells."""
-    if unit == "iso":
+    if unit == "iso" or unit in DAY_ORDERS:
         return nw.lit(None, nw.Int64)
     if unit is None:
         millis = column >= MAX_EPOCH_SECONDS
@@ -254,6 +263,52 @@ def _micros_of_number(column: nw.Expr, dtype: nw.dtypes.DType, unit: str | None)
     count = count.cast(nw.Float64)
     fraction = ((count - count.floor()) * scale + 0.5).floor()
     return count.floor().cast(nw.Int64) * scale + fraction.cast(nw.Int64)
+
+
+def day_pattern(order: str) -> str:
+    """What texts look like that name day, month and year in this order."""
+    return f"{YEAR_FIRST}|{COMPACT}" if order == "ymd" else DAY_FIRST
+
+
+def _with_day_in_iso(frame: Frame, order: str) -> Frame:
+    """Rewrite `_spelled` as ISO 8601, be it in the calendar or not; null where it has no day."""
+    spelled = nw.col("_spelled")
+    if order == "ymd":
+        parts = [spelled.str.slice(0, 4), spelled.str.slice(4, 2), spelled.str.slice(6)]
+        dashed = nw.concat_str(parts, separator="-")
+        spelled = nw.when(spelled.str.contains(COMPACT)).then(dashed).otherwise(spelled)
+    pattern = YEAR_FIRST if order == "ymd" else DAY_FIRST
+    first, after = r"[^0-9].*", "^[0-9]+[./-]"
+    frame = frame.with_columns(_one=_where(spelled.str.contains(pattern), spelled))
+    frame = frame.with_columns(_two=nw.col("_one").str.replace_all(after, ""))
+    frame = frame.with_columns(_three=nw.col("_two").str.replace_all(after, ""))
+    frame = frame.with_columns(
+        _one=nw.col("_one").str.replace_all(first, ""),
+        _two=nw.col("_two").str.replace_all(first, ""),
+        _clock=nw.col("_three").str.replace_all("^[0-9]+[ T,]*", "").str.to_lowercase(),
+        _three=nw.col("_three").str.replace_all(first, ""),
+    )
+    columns = dict(zip(order, ("_one", "_two", "_three"), strict=True))
+    year, month, day = (_two_digits(nw.col(columns[part])) for part in "ymd")
+    clock = nw.col("_clock")
+    hour = _or_zero(clock.str.replace_all(":.*", ""))
+    half = nw.when(clock.str.ends_with("pm")).then(nw.lit(12)).otherwise(nw.lit(0))
+    twelve = clock.str.ends_with("m")
+    # A thirteenth hour of the morning is left to be no time of day.
+    told = nw.when(twelve & (hour <= 12)).then(hour % 12 + half).otherwise(hour)
+    told = nw.when(twelve & (hour > 12)).then(nw.lit(99)).otherwise(told)
+    minutes = clock.str.replace_all("^[0-9]+", "").str.replace_all("[^0-9:]", "")
+    moment = nw.concat_str([nw.lit(" "), _two_digits(told.cast(nw.String)), minutes])
+    time_of_day = nw.when(clock == "").then(nw.lit("")).otherwise(moment)
+    dashed = nw.concat_str([year, month, day], separator="-")
+    return frame.with_columns(_spelled=nw.concat_str([dashed, time_of_day])).drop(
+        "_one", "_two", "_three", "_clock"
+    )
+
+
+def _two_digits(digits: nw.Expr) -> nw.Expr:
+    short = digits.str.len_chars() < 2
+    return nw.when(short).then(nw.concat_str([nw.lit("0"), digits])).otherwise(digits)
 
 
 def _to_the_second(spelled: nw.Expr) -> nw.Expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitrina.lake.engine.base import LIST_SEPARATOR, ROW, Engine, Frame
+from vitrina.lake.engine.base import LIST_SEPARATOR, ROW, Engine, Frame, frame_name
 from vitrina.lake.engine.duckdb import DuckDBEngine, first_line, literal
 from vitrina.settings import Settings
 
@@ -13,6 +13,7 @@ __all__ = [
     "Engine",
     "Frame",
     "first_line",
+    "frame_name",
     "literal",
     "open_engine",
 ]

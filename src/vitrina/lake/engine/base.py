@@ -27,6 +27,20 @@ LIST_SEPARATOR: Final = "\x1f"
 """Between the elements of a list (of texts, numbers …) that became one text: ASCII's own sign."""
 
 
+def frame_name(name: str) -> str:
+    """A name that every engine's frames can carry, for a column that a file calls `name`.
+
+    Dots and backticks have a meaning of their own in Spark's column names; signs that look like
+    them have none.
+    """
+    return name.translate(_LOOKALIKES)
+
+
+_LOOKALIKES: Final = str.maketrans(
+    {".": "\N{ONE DOT LEADER}", "`": "\N{MODIFIER LETTER GRAVE ACCENT}"}
+)
+
+
 class Engine(Protocol):
     """Scans, keeps, collects and writes lazy frames; a context manager.
 
@@ -64,6 +78,8 @@ class Engine(Protocol):
 
     def scan_source(self, path: Path) -> Frame:
         """A Parquet file that was made elsewhere, and the number of each row (ROW).
+
+        Its columns have their own names, or their `frame_name`s.
 
         Plain values keep their types. A list becomes one text, its elements joined by
         LIST_SEPARATOR, any other nested value its JSON text, and a value of a type that not all

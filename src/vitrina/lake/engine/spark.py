@@ -17,7 +17,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from vitrina.errors import EngineError, MissingExtra, UnreadableFile
-from vitrina.lake.engine.base import ROW, Frame
+from vitrina.lake.engine.base import ROW, Frame, frame_name
 from vitrina.lake.engine.duckdb import DuckDBEngine, first_line, identifier, json_object_sql
 from vitrina.lake.engine.files import aside_of, move_into_place, remove
 from vitrina.lake.engine.java import use_java
@@ -96,10 +96,18 @@ class SparkEngine:
         except (pa.ArrowException, OSError) as error:
             raise UnreadableFile(f"{path} is not readable Parquet: {first_line(error)}") from error
         if not all(_is_plain(field.type) for field in schema):
-            return self.adopt(self._landing.scan_source(path))
+            landed = self._landing.scan_source(path)
+            names = landed.collect_schema().names()
+            return self.adopt(landed.select(**{frame_name(name): nw.col(name) for name in names}))
+        from pyspark.sql import functions
+
         rows = self._read([path]).select("*", "_metadata.row_index")
         numbered = (rows["row_index"] + 1).alias(ROW)
-        return self._frame(rows.select(numbered, *(f"`{name}`" for name in schema.names)))
+        columns = (
+            functions.col(f"`{name.replace('`', '``')}`").alias(frame_name(name))
+            for name in schema.names
+        )
+        return self._frame(rows.select(numbered, *columns))
 
     def from_columns(self, columns: Mapping[str, Any]) -> Frame:
         path = self._new_path()

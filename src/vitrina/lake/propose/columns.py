@@ -106,8 +106,10 @@ def describe_moment(ours: str, column: Column) -> Guess | None:
     if unit is None:
         return None
     known = isinstance(column.dtype, nw.Datetime) and column.dtype.time_zone is not None
-    zoned = unit != "iso" or known or share(column.texts, kinds.names_zone) >= NEARLY_ALL
+    zoned = unit in values.MICROS or known or share(column.texts, kinds.names_zone) >= NEARLY_ALL
     note = "" if zoned else "no time zone in the file; taken as UTC"
+    if unit == "dmy":
+        note += "; day before month, if the values leave it open"
     written = {"column": column.name}
     if unit != "iso" and not isinstance(column.dtype, nw.Datetime | nw.Date):
         written["unit"] = unit

@@ -45,9 +45,11 @@ def share(texts: Sequence[str], judge: Callable[[str], bool]) -> float:
 
 
 def moment_unit(dtype: nw.dtypes.DType, texts: Sequence[str]) -> str | None:
-    """ "iso", "s", "ms" or "us" if nearly all values are moments so written, else None."""
+    """The unit of `ColumnMap` in which nearly all values are moments, else None."""
     if isinstance(dtype, nw.Datetime | nw.Date) or share(texts, is_iso) >= NEARLY_ALL:
         return "iso"
+    if (order := _day_order(texts)) is not None:
+        return order
     if share(texts, is_number) < NEARLY_ALL:
         return None
     now = datetime.now(UTC).timestamp()
@@ -109,6 +111,23 @@ def is_word_list(distinct: Sequence[str]) -> bool:
     """Whether a column has a handful of words: a vocabulary. Ids have digits, words have not."""
     words = share(distinct, lambda text: not any(letter.isdigit() for letter in text))
     return len(distinct) <= 40 and words >= 0.8 and max(map(len, distinct)) <= 40
+
+
+def _day_order(texts: Sequence[str]) -> str | None:
+    """ "dmy", "mdy" or "ymd" if days are so written; "dmy" where nothing tells it from "mdy"."""
+    if share(texts, _matcher(values.YEAR_FIRST)) >= NEARLY_ALL:
+        return "ymd"
+    compact = [text for text in texts[:CHECKED] if _matcher(values.COMPACT)(text)]
+    if len(compact) >= NEARLY_ALL * min(len(texts), CHECKED) and all(
+        "1995" <= text[:4] <= "2049" and "01" <= text[4:6] <= "12" and "01" <= text[6:] <= "31"
+        for text in compact
+    ):
+        return "ymd" if compact else None
+    if share(texts, _matcher(values.DAY_FIRST)) < NEARLY_ALL:
+        return None
+    parts = [re.split(r"[./-]", text) for text in texts[:CHECKED] if "/" in text or "." in text]
+    seconds = [int(part[1]) for part in parts if len(part) >= 2 and part[1].isdigit()]
+    return "mdy" if any(number > 12 for number in seconds) else "dmy"
 
 
 def _number(text: str) -> float:

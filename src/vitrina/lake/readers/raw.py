@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from vitrina.lake.engine import ROW, Frame
+from vitrina.lake.engine import ROW, Frame, frame_name
 from vitrina.settings_sources import Source
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -23,8 +23,8 @@ RAW_CHARS: Final = 1000
 class Wanted:
     """One source, and what of its columns is of use.
 
-    columns: names in the files. They match without regard to case and surrounding blanks, and
-        frames carry them as spelled here.
+    columns: names in the files, as `frame_name`s. They match without regard to case and
+        surrounding blanks, and frames carry them as spelled here.
     required: of each of these sets of names, a file must have one.
     """
 
@@ -75,4 +75,4 @@ class RawTable:
 
 def column_key(name: str) -> str:
     """What two spellings of one column's name have in common."""
-    return name.strip().lower()
+    return frame_name(name).strip().lower()
