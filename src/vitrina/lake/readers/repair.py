@@ -3,7 +3,7 @@
 The reader takes one kind of line end, and a quote that is never closed makes it take everything
 up to the next quote for one row. Here such a file is copied with one kind of line end, without
 blank lines, and without the rows whose quotes do not close; those are kept with their numbers.
-It goes line by line and is slow (a million lines a second), so only files that need it come here.
+It goes line by line, a few hundred thousand a second, so only files that need it come here.
 """
 
 from __future__ import annotations

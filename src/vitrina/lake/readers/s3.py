@@ -1,8 +1,9 @@
 """Object storage that speaks S3: listing and fetching.
 
-Objects are fetched whole into a scratch folder, one at a time, and read from there. Credentials,
-region and endpoint are those of the AWS tools: AWS_* variables (AWS_ENDPOINT_URL for a store that
-is not Amazon's), ~/.aws, the role of the machine.
+Objects are fetched whole into a scratch folder, one at a time, and read from there: to learn a
+file's dialect, look at its line ends and split it takes several passes. Credentials, region and
+endpoint are those of the AWS tools: AWS_* variables (AWS_ENDPOINT_URL for a store that is not
+Amazon's), ~/.aws, the role of the machine.
 """
 
 from __future__ import annotations
