@@ -69,8 +69,8 @@ def first_tables(engine: Engine, rows: Frame, gap: timedelta) -> EventTables:
     first = one_of_each(rows, ["event_id"], "first")
     kept = engine.persist(one_of_each(first, SAME, "first"))
     events = engine.persist(_stored(sessionise(kept, gap)))
-    lost = rows.join(kept.select(PLACE), on=PLACE, how="anti")
-    return EventTables(events, None, months_of(engine, events), _with_mark(engine, lost, first))
+    lost = _lost(engine, rows, kept).select(*STORED, FIRST)
+    return EventTables(events, None, months_of(engine, events), lost)
 
 
 def merged_tables(
@@ -109,11 +109,11 @@ def merged_tables(
     kept = engine.persist(one_of_each(first, SAME, "first"))
 
     pool = nw.concat([met, others])
-    lost = pool.join(kept.select(PLACE), on=PLACE, how="anti")
-    removed = engine.persist(lost.filter(nw.col(_ORIGIN) == _KEPT))
+    lost = _lost(engine, pool, kept)
+    removed = lost.filter(nw.col(_ORIGIN) == _KEPT)
     added = kept.filter(nw.col(_ORIGIN) != _KEPT)
     left = duplicates.join(pool.select(*_HERE), on=list(_HERE), how="anti")
-    table = nw.concat([_naive(left).select(*STORED, FIRST), _with_mark(engine, lost, first)])
+    table = nw.concat([_naive(left).select(*STORED, FIRST), lost.select(*STORED, FIRST)])
 
     recut, replaced = _recut(engine, old, added, removed, gap)
     added = engine.persist(nw.concat([_stored(added.filter(NAMED)), recut]))
@@ -179,11 +179,13 @@ def _pooled(rows: Frame, origin: int) -> Frame:
     return rows.select(*STORED, PLACE, "_shopper", nw.lit(origin).alias(_ORIGIN))
 
 
-def _with_mark(engine: Engine, lost: Frame, first: Frame) -> Frame:
-    """The duplicates among `lost` as stored, each with its mark FIRST."""
-    marks = first.select(PLACE, nw.lit(True).alias(FIRST))
-    marked = lost.join(marks, on=PLACE, how="left")
-    return engine.persist(marked.select(*STORED, nw.col(FIRST).fill_null(False)))
+def _lost(engine: Engine, rows: Frame, kept: Frame) -> Frame:
+    """The rows that are not kept, each with its mark FIRST."""
+    lost = engine.persist(rows.join(kept.select(PLACE), on=PLACE, how="anti"))
+    rivals = rows.join(lost.select("event_id").unique(), on="event_id", how="semi")
+    first = one_of_each(rivals, ["event_id"], "first").select(PLACE, nw.lit(True).alias(FIRST))
+    marked = lost.join(first, on=PLACE, how="left")
+    return engine.persist(marked.with_columns(nw.col(FIRST).fill_null(False)))
 
 
 def _stored(events: Frame) -> Frame:

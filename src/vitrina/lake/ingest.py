@@ -33,7 +33,7 @@ from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import IngestReport
 from vitrina.lake.sequences import write_sequences
 from vitrina.lake.shards import SHARDS
-from vitrina.lake.tables import REPORT, new_tables, scan_set, table_at, write_json
+from vitrina.lake.tables import REPORT, keep_path, new_tables, scan_set, table_at, write_json
 from vitrina.settings import Settings
 
 STAGES: Final = (
@@ -94,7 +94,10 @@ def ingest(
             write_unknown_items(engine, base, checked, folder)
             events = scan_set(engine, folder, "events")
         with stage("sequences"):
-            write_sequences(engine, events, folder / SHARDS)
+            if base is not None and not tables.months:
+                keep_path(base.folder / SHARDS, folder / SHARDS)
+            else:
+                write_sequences(engine, events, folder / SHARDS)
         with stage("bots"):
             active = activity(engine, events)
             bots = engine.persist(find_bots(engine, events, active))
