@@ -12,13 +12,11 @@ import narwhals as nw
 import pytest
 
 from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, NOW, rows, write
-from vitrina.lake.engine import DuckDBEngine, Engine, open_engine
+from vitrina.lake.engine import DuckDBEngine, Engine
 from vitrina.lake.ingest import ingest
 from vitrina.lake.mapping import map_columns
 from vitrina.settings import LakeSettings, PathSettings, Settings
 from vitrina.settings_sources import Source
-
-pytest.importorskip("pyspark")
 
 TEXTS = [
     *("2024-05-01", "2024-05-01 10:30", "2024-05-01T10:30:00,123456789+02", "2024-02-30"),
@@ -71,12 +69,8 @@ MAPS: list[tuple[Any, dict[str, Any]]] = [
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Engine]]:
-    settings = Settings(
-        paths=PathSettings(lake=tmp_path_factory.mktemp("lake")),
-        lake=LakeSettings(engine="spark", memory_gb=1),
-    )
-    with DuckDBEngine() as local, open_engine(settings) as spark:
+def engines(spark: Engine) -> Iterator[tuple[Engine, Engine]]:
+    with DuckDBEngine() as local:
         yield local, spark
 
 

@@ -95,5 +95,5 @@ def test_a_number_is_what_python_calls_a_finite_one_or_null(spelled: list[str]) 
 def test_ids_that_a_file_keeps_as_floating_point_lose_their_point() -> None:
     with DuckDBEngine() as engine:
         frame = engine.from_columns({"id": [12.0, 1.5, None]})
-        found = engine.collect(frame.select(id=values.text("id", nw.Float64())))["id"].to_pylist()
+        found = engine.collect(values.spelled(frame, {"id": nw.Float64()}))["id"].to_pylist()
     assert found == ["12", "1.5", None]

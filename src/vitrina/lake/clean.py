@@ -9,7 +9,7 @@ Nothing is done here about rows that tell of the same thing: see `duplicates`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
@@ -95,25 +95,26 @@ def _judged(
     )
     repaired = [REPAIRED + rule.column for rule in rules if rule.takes == "value"]
     noted = nw.any_horizontal(~nw.col(REASON).is_null(), *repaired, ignore_nulls=True)
+    frame = frame.with_columns(
+        nw.when(noted).then(nw.col(INCOMING + name)).alias(INCOMING + name) for name in columns
+    )
+    frame = values.spelled(frame, {INCOMING + name: types[INCOMING + name] for name in columns})
     return frame.select(
         FILE,
         ROW,
         COLUMN,
         REASON,
-        nw.when(noted).then(_spelled(columns, types)).alias(RAW),
+        nw.when(noted).then(_as_given(columns)).alias(RAW),
         *repaired,
         *columns,
     )
 
 
-def _spelled(columns: Collection[str], types: Mapping[str, nw.dtypes.DType]) -> nw.Expr:
+def _as_given(columns: Collection[str]) -> nw.Expr:
     """A row as the file has it, in `name=value` pairs under our names."""
     pairs = []
     for name in columns:
-        incoming, dtype = INCOMING + name, types[INCOMING + name]
-        # An engine has a spelling of its own for floats.
-        text = values.text(incoming, dtype) if dtype.is_float() else nw.col(incoming)
-        shown = text.cast(nw.String).str.slice(0, RAW_CHARS)
+        shown = nw.col(INCOMING + name).cast(nw.String).str.slice(0, RAW_CHARS)
         shown = shown.str.replace_all(LIST_SEPARATOR, ", ", literal=True)
         pairs.append(nw.concat_str([nw.lit(f"{name}="), shown]))
     return nw.concat_str(pairs, separator=" | ", ignore_nulls=True).str.slice(0, RAW_CHARS)

@@ -24,6 +24,8 @@ from vitrina.settings_sources import ColumnMap, Source, hide_passwords
 INCOMING: Final = "_in_"
 """Prefix of a column as the file has it."""
 ADDEND: Final = "_add_"
+JOINED: Final = "_join_"
+"""Prefixes of a column that is added to a moment, and of one that makes up a text with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def map_columns(raw: Frame, table: Table, source: Source) -> Frame:
     maps = _found(_maps(table, source), raw.collect_schema().names())
     nothing = nw.lit(None, nw.String)
     types = raw.collect_schema()
+    raw = _with_parts(raw, maps.values())
     incoming = [
         (_incoming(name, maps[name], types) if name in maps else nothing).alias(INCOMING + name)
         for name in ours
@@ -79,6 +82,9 @@ def map_columns(raw: Frame, table: Table, source: Source) -> Frame:
         *incoming,
         *(nw.col(frame_name(add.column)).alias(ADDEND + name) for name, add in addends.items()),
     )
+    types = frame.collect_schema()
+    texts = [INCOMING + name for name, kind in ours.items() if kind in ("string", "bool")]
+    frame = values.spelled(frame, {name: types[name] for name in texts})
     types = frame.collect_schema()
     constant = ColumnMap(value="")
     moments = [name for name, kind in ours.items() if kind == "timestamp"]
@@ -196,6 +202,18 @@ def _found(maps: Mapping[str, ColumnMap], found: Collection[str]) -> dict[str, C
     return kept
 
 
+def _with_parts(raw: Frame, maps: Collection[ColumnMap]) -> Frame:
+    """The columns that make up a text with others, once more as texts under JOINED."""
+    parts = {
+        frame_name(theirs) for column in maps if len(column.theirs) > 1 for theirs in column.theirs
+    }
+    if not parts:
+        return raw
+    types = raw.collect_schema()
+    raw = raw.with_columns(**{JOINED + name: nw.col(name) for name in parts})
+    return values.spelled(raw, {JOINED + name: types[name] for name in parts})
+
+
 def _incoming(ours: str, column: ColumnMap, types: Mapping[str, nw.dtypes.DType]) -> nw.Expr:
     if not column.theirs:
         value = column.value
@@ -204,7 +222,7 @@ def _incoming(ours: str, column: ColumnMap, types: Mapping[str, nw.dtypes.DType]
     if len(column.theirs) == 1:
         return nw.col(frame_name(column.theirs[0]))
     names = [frame_name(theirs) for theirs in column.theirs]
-    texts = [values.text(name, types[name]) for name in names]
+    texts = [values.text(JOINED + name, types[name]) for name in names]
     separator = LIST_SEPARATOR if ours == "category_path" else " "
     joined = nw.concat_str(texts, separator=separator, ignore_nulls=True)
     return nw.when(joined != "").then(joined).otherwise(None)

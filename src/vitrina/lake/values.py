@@ -11,6 +11,7 @@ back-references. A float becomes text by arithmetic, for each engine has a spell
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -66,6 +67,8 @@ MAX_MICROS: Final = 2 * 10**17
 """Later than this (the year 8307) nothing that counts from 1970 is a moment."""
 MAX_EPOCH_SECONDS: Final = 10**11
 MAX_EPOCH_MILLIS: Final = 10**14
+AFTER_1970: Final = nw.lit(timedelta(days=400_000))
+"""Brings every one of MOMENTS there."""
 SECOND: Final = nw.lit(timedelta(seconds=1))
 MICROSECOND: Final = nw.lit(timedelta(microseconds=1))
 
@@ -78,24 +81,32 @@ _GROUPING: Final = {".": "[,'’\u00a0\u202f ]", ",": "[.'’\u00a0\u202f ]"}  #
 """What stands between thousands, by the decimal mark."""
 
 
-def text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
-    """Any column as text without surrounding blanks; empty text is null.
+def spelled(frame: Frame, types: Mapping[str, nw.dtypes.DType]) -> Frame:
+    """The frame with those of the named columns that are floats or moments as texts.
 
-    A whole number that a file keeps as floating point (ids next to nulls) loses its ".0"; others
-    have up to six decimals. Floats without such a spelling (from 2^53 on, or with a fraction
-    beyond 2^33, and NaN) are null.
+    Engines spell these in ways of their own. A whole number that a file keeps as floating point
+    (ids next to nulls) loses its ".0"; other floats have up to six decimals; those without such a
+    spelling (from 2^53 on, or with a fraction beyond 2^33, and NaN) are null. Timestamps are ISO
+    8601 with microseconds, those with a zone in UTC; what lies outside of MOMENTS is null.
     """
-    column = nw.col(name)
-    if dtype.is_float():
-        return _float_text(column)
-    stripped = column.cast(nw.String).str.strip_chars()
+    for name, dtype in types.items():
+        if dtype.is_float():
+            frame = _with_float_text(frame, name)
+        elif isinstance(dtype, nw.Datetime | nw.Date):
+            frame = frame.with_columns(_moment_text(name, dtype))
+    return frame
+
+
+def text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
+    """A column, after `spelled`, as text without surrounding blanks; empty text is null."""
+    column = nw.col(name) if isinstance(dtype, nw.String) else nw.col(name).cast(nw.String)
+    stripped = column.str.strip_chars()
     return nw.when(stripped != "").then(stripped).otherwise(None)
 
 
 def is_given(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
     """Whether the file has anything here, usable or not; NaN is something."""
-    column = nw.col(name)
-    return ~(text(name, dtype) if isinstance(dtype, nw.String) else column).is_null()
+    return ~(text(name, dtype) if isinstance(dtype, nw.String) else nw.col(name)).is_null()
 
 
 def number(name: str, dtype: nw.dtypes.DType, decimal: str | None = None) -> nw.Expr:
@@ -118,6 +129,10 @@ def integer(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
     """An int64, else null."""
     if dtype.is_integer():
         return _where(nw.col(name).is_between(-(2**62), 2**62), nw.col(name)).cast(nw.Int64)
+    if dtype.is_float():
+        finite = _finite(nw.col(name))
+        column = _where(finite.abs() < 2**53, finite)
+        return _where(column == column.floor(), column).cast(nw.Int64)
     spelled = text(name, dtype)
     return _where(spelled.str.contains(INTEGER), spelled).cast(nw.Int64)
 
@@ -201,22 +216,47 @@ def later(moment: nw.Expr, micros: nw.Expr) -> nw.Expr:
     )
 
 
-def _float_text(column: nw.Expr) -> nw.Expr:
+def _with_float_text(frame: Frame, name: str) -> Frame:
+    # In steps: an engine may compute, and Spark compile, an expression wherever it is used.
+    column = nw.col(name)
     # Bounded before it is rounded: Spark rounds to whole 64-bit numbers, or ends the run.
-    small = _where(column.is_finite() & (column.abs() < 2**53), column)
-    spelled = _where(small == small.floor(), small).cast(nw.Int64).cast(nw.String)
+    finite = _finite(column)
+    frame = frame.with_columns(_small=_where(finite.abs() < 2**53, finite))
+    small = nw.col("_small")
     parted = _where(small.abs() < 2**33, small)
-    millionths = (parted.abs() * 1e6 + 0.5).floor().cast(nw.Int64)
-    decimals = (1_000_000 + millionths % 1_000_000).cast(nw.String).str.slice(1)
-    decimals = decimals.str.replace_all(r"0+\z", "")
-    sign = nw.when(column < 0).then(nw.lit("-")).otherwise(nw.lit(""))
-    units = (millionths // 1_000_000).cast(nw.String)
-    return nw.coalesce(
-        spelled,
-        nw.when(decimals == "")
-        .then(units)
-        .otherwise(nw.concat_str([sign, units, nw.lit("."), decimals])),
+    frame = frame.with_columns(
+        _whole=_where(small == small.floor(), small).cast(nw.Int64).cast(nw.String),
+        _millionths=(parted.abs() * 1e6 + 0.5).floor().cast(nw.Int64),
+        _sign=nw.when(small < 0).then(nw.lit("-")).otherwise(nw.lit("")),
     )
+    millionths = nw.col("_millionths")
+    frame = frame.with_columns(
+        _units=(millionths // 1_000_000).cast(nw.String),
+        _decimals=(1_000_000 + millionths % 1_000_000).cast(nw.String).str.slice(1),
+    )
+    frame = frame.with_columns(nw.col("_decimals").str.replace_all(r"0+\z", ""))
+    frame = frame.with_columns(
+        _parted=nw.when(nw.col("_decimals") == "")
+        .then(nw.col("_units"))
+        .otherwise(nw.concat_str(["_sign", "_units", nw.lit("."), "_decimals"]))
+    )
+    return frame.with_columns(nw.coalesce("_whole", "_parted").alias(name)).drop(
+        "_small", "_whole", "_millionths", "_sign", "_units", "_decimals", "_parted"
+    )
+
+
+def _moment_text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
+    column = nw.col(name)
+    if isinstance(dtype, nw.Datetime) and dtype.time_zone:
+        column = column.dt.replace_time_zone(None)
+    moment = _where(column.is_between(*MOMENTS), column.cast(nw.Datetime("us")))
+    if isinstance(dtype, nw.Date):
+        return moment.dt.to_string("%Y-%m-%d").alias(name)
+    # Engines count the microseconds of moments before 1970 in ways of their own.
+    micros = (moment + AFTER_1970).dt.microsecond().cast(nw.Int64)
+    fraction = (1_000_000 + micros).cast(nw.String).str.slice(1)
+    seconds = moment.dt.to_string("%Y-%m-%dT%H:%M:%S")
+    return nw.concat_str([seconds, nw.lit("."), fraction]).alias(name)
 
 
 def price_pattern(decimal: str) -> str:
@@ -256,6 +296,8 @@ def _micros_of_number(column: nw.Expr, dtype: nw.dtypes.DType, unit: str | None)
             _micros_of_number(_where(micros, column), dtype, "us"),
         )
     scale = MICROS[unit]
+    if dtype.is_float():
+        column = _finite(column)
     count = _where((column >= 0) & (column < MAX_MICROS // scale), column)
     if dtype.is_integer():
         return count.cast(nw.Int64) * scale
@@ -353,6 +395,15 @@ def _fraction(digits: nw.Expr) -> nw.Expr:
 def _or_zero(digits: nw.Expr) -> nw.Expr:
     """Digits as a number, no digits as 0; null stays null."""
     return nw.when(digits == "").then(nw.lit("0")).otherwise(digits).cast(nw.Int64)
+
+
+def _finite(column: nw.Expr) -> nw.Expr:
+    """Floats without NaN and infinities.
+
+    Asked for by name: DuckDB takes `x < 2**53` for granted when a Parquet file's statistics, which
+    leave NaN out, say so.
+    """
+    return _where(column.is_finite(), column)
 
 
 def _where(condition: nw.Expr, value: nw.Expr) -> nw.Expr:

@@ -81,9 +81,10 @@ class Engine(Protocol):
 
         Its columns have their own names, or their `frame_name`s.
 
-        Plain values keep their types. A list becomes one text, its elements joined by
-        LIST_SEPARATOR, any other nested value its JSON text, and a value of a type that not all
-        engines have (binary, time of day …) its text. Raises UnreadableFile if it cannot be read.
+        Texts, booleans, signed integers, floats, dates and timestamps (to the microsecond) keep
+        their types. A list becomes one text, its elements joined by LIST_SEPARATOR, any other
+        nested value its JSON text, and a value of any other type (decimals, binary, time of
+        day …) its text. Raises UnreadableFile if it cannot be read.
         """
 
     def from_columns(self, columns: Mapping[str, Any]) -> Frame:

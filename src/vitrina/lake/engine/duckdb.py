@@ -25,6 +25,12 @@ MEMORY_GB: Final = 2.5
 
 BATCH_ROWS: Final = 200_000
 
+PLAIN: Final = (
+    *(nw.String, nw.Boolean, nw.Date, nw.Datetime, nw.Float32, nw.Float64),
+    *(nw.Int8, nw.Int16, nw.Int32, nw.Int64),
+)
+"""Types that all engines have. Decimals are not among them: engines round them differently."""
+
 # What is left of a JSON text without its strings: DuckDB takes a comma after the last element
 # and numbers that are none for JSON, and other readers do not.
 _STRINGS: Final = r'"([^"\\]|\\.)*"'
@@ -164,9 +170,11 @@ def _plain(name: str, dtype: nw.dtypes.DType) -> str:
         return f"array_to_string({texts}, '{LIST_SEPARATOR}') AS {column}"
     if dtype.is_nested():
         return f"CAST(to_json({column}) AS VARCHAR) AS {column}"
-    if isinstance(dtype, nw.Unknown | nw.Binary | nw.Time | nw.Duration):
-        return f"CAST({column} AS VARCHAR) AS {column}"
-    return column
+    if isinstance(dtype, nw.Datetime) and dtype.time_unit != "us":
+        return f"CAST({column} AS TIMESTAMP) AS {column}"
+    if isinstance(dtype, nw.UInt8 | nw.UInt16 | nw.UInt32):
+        return f"CAST({column} AS BIGINT) AS {column}"
+    return column if isinstance(dtype, PLAIN) else f"CAST({column} AS VARCHAR) AS {column}"
 
 
 def identifier(name: str) -> str:

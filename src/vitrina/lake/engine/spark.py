@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +28,22 @@ from vitrina.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+QUIET_LOG: Final = Path(__file__).with_name("log4j2.properties")
+
 SCRATCH: Final = ".scratch-"
 """Prefix of the folder in the lake where frames are kept until the engine closes."""
+
+DAMAGE: Final = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
+"""Spark's names for the errors that are a source file's fault."""
+
+PLAIN: Final = (
+    *(pa.string(), pa.large_string(), pa.bool_(), pa.date32(), pa.float32(), pa.float64()),
+    *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+)
+"""Types, besides timestamps, of Parquet columns that Spark scans itself."""
+
+MAX_CAUSE: Final = 300
+"""Characters of a Java message that an error keeps."""
 
 SAME_AS_DUCKDB: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
@@ -202,6 +218,8 @@ def _open_session(settings: Settings) -> tuple[SparkSession, bool]:
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "pyspark", "spark") from error
+    # What Vitrina uses of PySpark does not touch pandas.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     if (running := SparkSession.getActiveSession()) is not None:
         return running, False
     builder = SparkSession.builder.appName("vitrina").config(map=dict(SAME_AS_DUCKDB))
@@ -226,8 +244,8 @@ def _here(settings: Settings) -> dict[str, Any]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     values = {
         "spark.driver.memory": f"{round(settings.lake.memory_gb * 1024)}m",
+        "spark.driver.extraJavaOptions": f'"-Dlog4j2.configurationFile={QUIET_LOG.as_uri()}"',
         "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
     }
     master = settings.spark.master or "local[*]"
     if master.startswith("local"):
@@ -242,15 +260,9 @@ def _here(settings: Settings) -> dict[str, Any]:
 
 def _is_plain(dtype: pa.DataType) -> bool:
     """Whether Spark reads this type of a Parquet column, and means the same by it as DuckDB."""
-    return (
-        pa.types.is_string(dtype)
-        or pa.types.is_large_string(dtype)
-        or pa.types.is_boolean(dtype)
-        or pa.types.is_signed_integer(dtype)
-        or dtype in (pa.float32(), pa.float64())
-        or pa.types.is_date(dtype)
-        or (pa.types.is_timestamp(dtype) and dtype.unit in ("ms", "us"))
-    )
+    if pa.types.is_dictionary(dtype):  # how pandas keeps categories; in the file they are values
+        dtype = dtype.value_type
+    return dtype in PLAIN or (pa.types.is_timestamp(dtype) and dtype.unit in ("ms", "us"))
 
 
 def _literal(path: Path) -> str:
@@ -270,13 +282,15 @@ def _failures() -> Iterator[None]:
         yield
     except (PySparkException, Py4JError) as error:
         text = str(error)
-        if any(mark in text for mark in _DAMAGE):
+        if any(sign in text for sign in DAMAGE):
             raise UnreadableFile(_cause(text)) from error
         raise EngineError(f"Spark could not finish: {_cause(text)}") from error
 
 
-_DAMAGE: Final = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
-
-
 def _cause(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    """The innermost exception that a Java stack trace names, without its class."""
+    told = text.strip().splitlines() or ["no reason was given"]
+    causes = [line for line in told if line.startswith("Caused by: ")]
+    java = [line for line in told if re.match(r"(: |Caused by: )?[a-z]+\.[\w.$]+: ", line)]
+    line = (causes or java or told)[-1 if causes else 0]
+    return re.sub(r"^(: |Caused by: )?([a-z]+\.[\w.$]+: )?", "", line)[:MAX_CAUSE]
