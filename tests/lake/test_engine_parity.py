@@ -14,6 +14,7 @@ from vitrina.lake.datasets.complete_journey import write_complete_journey
 from vitrina.lake.diff import diff_lakes
 from vitrina.lake.ingest import ingest
 from vitrina.lake.report import IngestReport
+from vitrina.lake.shards import SHARDS, shard_files
 from vitrina.lake.tables import current_tables
 from vitrina.settings import LakeSettings, PathSettings, Settings
 
@@ -40,6 +41,9 @@ def assert_both_make_the_same_lake(folder: Path, items: str, events: str) -> Ing
         json.loads((current_tables(at) / "quality.json").read_text()) for at in (duckdb, spark)
     ]
     assert figures[0] == figures[1]
+    shards = [shard_files(current_tables(at) / SHARDS) for at in (duckdb, spark)]
+    contents = [{shard.name: shard.read_bytes() for shard in each} for each in shards]
+    assert contents[0] == contents[1]
     return report
 
 

@@ -18,6 +18,7 @@ from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, NOW, rows, shop_settings, writ
 from vitrina.lake.datasets.complete_journey import write_complete_journey
 from vitrina.lake.ingest import ingest
 from vitrina.lake.report import IngestReport
+from vitrina.lake.shards import SHARDS, shard_files
 from vitrina.lake.tables import TableName, current_tables
 
 TABLES: tuple[TableName, ...] = get_args(TableName)
@@ -37,11 +38,12 @@ FILES = st.lists(st.lists(EVENT, max_size=8), min_size=1, max_size=5)
 
 
 def tables_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """All tables as rows; events and quarantine lie in files of their own order."""
+    """All tables as rows, for files have an order of their own, and the shards as they are."""
+    shards = current_tables(folder / "lake") / SHARDS
     return {
         name: sorted(rows(folder, name), key=lambda row: repr(sorted(row.items())))
         for name in TABLES
-    }
+    } | {SHARDS: [{path.name: path.read_bytes()} for path in shard_files(shards)]}
 
 
 def of_the_whole(report: IngestReport) -> IngestReport:

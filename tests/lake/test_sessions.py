@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrina.lake.engine import DuckDBEngine
+from vitrina.lake.engine import ROW, DuckDBEngine
+from vitrina.lake.readers.raw import FILE
 from vitrina.lake.sessions import sessionise
 
 GAP = timedelta(minutes=30)
@@ -30,13 +31,14 @@ def test_a_session_has_no_pause_over_half_an_hour_and_is_followed_by_one(
                 "user_id": [user for user, _ in events],
                 "session_id": ["named"] + [None] * (len(events) - 1),
                 "timestamp": [START + timedelta(minutes=minute) for _, minute in events],
-                "event_id": [str(number) for number in range(len(events))],
+                FILE: [0] * len(events),
+                ROW: list(range(len(events))),
             }
         )
-        found = engine.collect(sessionise(frame, GAP)).to_pylist()
+        found = engine.collect(sessionise(engine, frame, GAP)).to_pylist()
 
     assert len(found) == len(events)
-    assert [row["event_id"] for row in found if row["session_id"] == "named"] == ["0"]
+    assert [row[ROW] for row in found if row["session_id"] == "named"] == [0]
     unnamed = [row for row in found if row["session_id"] != "named"]
     for user in ("ann", "ben"):
         own = sorted((r["timestamp"], r["session_id"]) for r in unnamed if r["user_id"] == user)

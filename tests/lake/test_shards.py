@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lake.lake_shop import ingest_texts
 from vitrina.errors import DataError
-from vitrina.lake.engine import DuckDBEngine
-from vitrina.lake.sequences import buckets_of, load_interactions, write_sequences
+from vitrina.lake.engine import DuckDBEngine, Frame
+from vitrina.lake.sequences import load_interactions, update_sequences, write_sequences
 from vitrina.lake.shards import SCHEMA, SHARDS, bucket_of, read_shards
 from vitrina.lake.tables import current_tables
 from vitrina.schema import LOOKS
@@ -36,20 +36,23 @@ events = st.lists(
 )
 
 
-def shards_of(folder: Path, rows: list[tuple[str, str, str, str, int]], **options: Any) -> None:
+def shards_of(folder: Path, rows: list[tuple[str, str, str, str, int]]) -> None:
     """Write the sequences of (user, session, item, type, minute) rows to `folder`."""
-    user, session, item, kind, minute = zip(*rows, strict=True)
     with DuckDBEngine() as engine:
-        frame = engine.from_columns(
-            {
-                "user_id": user,
-                "session_id": session,
-                "item_id": item,
-                "event_type": kind,
-                "timestamp": [START + timedelta(minutes=m) for m in minute],
-            }
-        )
-        write_sequences(engine, frame, folder, **options)
+        write_sequences(engine, frame_of(engine, rows), folder)
+
+
+def frame_of(engine: DuckDBEngine, rows: list[tuple[str, str, str, str, int]]) -> Frame:
+    user, session, item, kind, minute = zip(*rows, strict=True)
+    return engine.from_columns(
+        {
+            "user_id": user,
+            "session_id": session,
+            "item_id": item,
+            "event_type": kind,
+            "timestamp": [START + timedelta(minutes=m) for m in minute],
+        }
+    )
 
 
 def expected(rows: list[tuple[str, str, str, str, int]]) -> dict[str, list[tuple[Any, ...]]]:
@@ -114,16 +117,15 @@ def test_a_shard_depends_on_its_own_shoppers_alone(tmp_path: Path) -> None:
     shards_of(tmp_path / "before", rows)
     shards_of(tmp_path / "after", rows + late)
     with DuckDBEngine() as engine:
-        frame = engine.from_columns({"user_id": ["ben"], "session_id": ["s0"]})
-        changed = buckets_of(engine, frame)
-    assert changed == {bucket_of("ben")}
-    shards_of(tmp_path / "part", [r for r in rows if r[0] == "ben"] + late, buckets=changed)
+        changed = engine.from_columns({"user_id": ["ben"], "session_id": ["s0"]})
+        events = frame_of(engine, rows + late)
+        update_sequences(engine, events, changed, tmp_path / "before", tmp_path / "updated")
 
     after = {path.name: path.read_bytes() for path in (tmp_path / "after").iterdir()}
-    before = {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()}
-    part = {path.name: path.read_bytes() for path in (tmp_path / "part").iterdir()}
-    assert before | part == after
-    assert len(before) > len(part) == 1
+    updated = {path.name: path for path in (tmp_path / "updated").iterdir()}
+    assert {name: path.read_bytes() for name, path in updated.items()} == after
+    anew = [n for n, path in updated.items() if not path.samefile(tmp_path / "before" / n)]
+    assert anew == [f"{bucket_of('ben')}.arrow"]
 
 
 def test_shards_are_mapped_not_read(tmp_path: Path) -> None:

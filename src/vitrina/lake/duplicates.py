@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import narwhals as nw
 
-from vitrina.lake.engine import Frame
+from vitrina.lake.engine import Engine, Frame
 
 PLACE: Final = "_place"
 """int64: orders the rows of a table as above; no two have the same."""
@@ -33,17 +33,13 @@ def unique_items(rows: Frame) -> Frame:
     return one_of_each(rows, ["item_id"], "last")
 
 
-def identified(events: Frame) -> Frame:
-    """The events, each with its event_id and its `_shopper`.
-
-    A missing event_id is made of shopper, item, type and moment, so that the same event read
-    again gets the same id.
-    """
-    session = nw.concat_str([nw.lit("session:"), nw.col("session_id")])
-    moment = nw.col("timestamp").dt.to_string("%Y-%m-%dT%H:%M:%S.%f")
-    events = events.with_columns(_shopper=nw.coalesce("user_id", session))
-    spelled = nw.concat_str(["_shopper", "item_id", "event_type", moment], separator="|")
-    return events.with_columns(event_id=nw.coalesce("event_id", spelled))
+def repetitions(engine: Engine, rows: Frame, keys: Sequence[str]) -> Frame:
+    """PLACE of each row that is not the first with its `keys`; kept by the engine."""
+    # Few rows repeat. Counting finds them, and only their keys are looked up again.
+    first = rows.group_by(*keys).agg(_first=nw.col(PLACE).min(), _rows=nw.len())
+    repeated = engine.persist(first.filter(nw.col("_rows") > 1).drop("_rows"))
+    later = rows.select(PLACE, *keys).join(repeated, on=list(keys))
+    return engine.persist(later.filter(nw.col(PLACE) != nw.col("_first")).select(PLACE))
 
 
 def one_of_each(frame: Frame, keys: Sequence[str], which: Literal["first", "last"]) -> Frame:

@@ -21,11 +21,12 @@ from typing import Final
 
 import narwhals as nw
 
-from vitrina.lake.duplicates import PLACE, SAME, identified, one_of_each
+from vitrina.lake.duplicates import PLACE, SAME, one_of_each, repetitions
 from vitrina.lake.engine import ROW, Engine, Frame
-from vitrina.lake.partitions import months_of, scan_months
+from vitrina.lake.partitions import months_of, scan_months, with_zone, without_zone
 from vitrina.lake.readers.raw import FILE
 from vitrina.lake.sessions import sessionise
+from vitrina.lake.shoppers import distinct, event_id, own_event_id, shopper_key
 from vitrina.lake.tables import scan_stored, table_at
 from vitrina.schema import EVENT_COLUMNS
 
@@ -35,6 +36,8 @@ FIRST: Final = "_first"
 """Of a duplicate: whether it is the first of its event_id."""
 STORED: Final = (*EVENT_COLUMNS, NAMED, FILE, ROW)
 """The columns of the events in a set; `scan_table` shows those of EVENT_COLUMNS."""
+REMOVED: Final = (FILE, ROW, "timestamp", "user_id", "session_id")
+"""Of an event that is taken out: where it is and whose it was."""
 
 RANK: Final = "_rank"
 """int64: the place of a file among all files, by address."""
@@ -42,16 +45,15 @@ RANK: Final = "_rank"
 _ORIGIN: Final = "_origin"
 _KEPT, _DUPLICATE, _NEW = 0, 1, 2
 _HERE: Final = (FILE, ROW)
-_NAIVE: Final = nw.Datetime("us")
-_UTC: Final = nw.Datetime("us", "UTC")
 
 
 @dataclass(frozen=True, slots=True)
 class EventTables:
     """The events and their duplicates of all files together.
 
-    added, removed: rows to put into the last set's events and (FILE and ROW of) rows to take out
-    of them. months: those that differ from the last set's. duplicates: the whole table.
+    added, removed: rows to put into the last set's events, as STORED, and rows to take out of them
+    (FILE, ROW and what tells whose they are), with moments in UTC without zone. months: those that
+    differ from the last set's. duplicates: the whole table.
     """
 
     added: Frame
@@ -63,14 +65,25 @@ class EventTables:
 def first_tables(engine: Engine, rows: Frame, gap: timedelta) -> EventTables:
     """Events and duplicates of good rows that are all there are.
 
-    rows: EVENT_COLUMNS with moments in UTC without zone, FILE, ROW and PLACE.
+    rows: EVENT_COLUMNS with moments in UTC without zone, FILE, ROW and PLACE. They are read
+    several times, a few columns of all or all columns of a month, and never copied: on click
+    streams of some size, every copy of whole rows takes as long as sorting them.
     """
-    rows = engine.persist(_prepared(rows))
-    first = one_of_each(rows, ["event_id"], "first")
-    kept = engine.persist(one_of_each(first, SAME, "first"))
-    events = engine.persist(_stored(sessionise(kept, gap)))
-    lost = _lost(engine, rows, kept).select(*STORED, FIRST)
-    return EventTables(events, None, months_of(engine, events), lost)
+    rows = _with_marks(rows)
+    kept, lost = rows, []
+    if engine.collect(rows.select(nw.col("event_id").count()))[0][0].as_py():
+        by_id = repetitions(engine, rows.with_columns(event_id=event_id()), ["event_id"])
+        lost.append(_marked(rows.join(by_id, on=PLACE, how="semi"), first=False))
+        kept = rows.join(by_id, on=PLACE, how="anti").with_columns(event_id=own_event_id())
+    alike = repetitions(engine, kept, SAME)
+    lost.append(_marked(rows.join(alike, on=PLACE, how="semi"), first=True))
+    kept = kept.join(alike, on=PLACE, how="anti")
+    return EventTables(
+        added=sessionise(engine, kept, gap).select(*STORED),
+        removed=None,
+        months=months_of(engine, kept),
+        duplicates=engine.persist(nw.concat(lost)),
+    )
 
 
 def merged_tables(
@@ -80,11 +93,11 @@ def merged_tables(
 
     rows: as in `first_tables`. order: FILE and RANK of each file.
     """
-    new = engine.persist(_prepared(rows))
+    new = engine.persist(_with_marks(rows).with_columns(event_id=event_id()))
     old = scan_stored(engine, last, "events")
     duplicates = scan_stored(engine, last, "duplicates")
 
-    ids = new.select("event_id").unique()
+    ids = distinct(new, "event_id")
     met = engine.persist(
         nw.concat(
             [
@@ -94,12 +107,11 @@ def merged_tables(
             ]
         )
     )
-    same = met.select(*SAME).unique()
+    same, ids = distinct(met, *SAME), distinct(met, "event_id")
     near = scan_months(engine, table_at(last, "events"), months_of(engine, met))
+    near = near.with_columns(event_id=event_id())
     alike = [
-        _again(
-            frame.join(met.select("event_id").unique(), on="event_id", how="anti"), order, origin
-        )
+        _again(frame.join(ids, on="event_id", how="anti"), order, origin)
         for frame, origin in ((near, _KEPT), (duplicates.filter(FIRST), _DUPLICATE))
     ]
     others = engine.persist(
@@ -109,17 +121,24 @@ def merged_tables(
     kept = engine.persist(one_of_each(first, SAME, "first"))
 
     pool = nw.concat([met, others])
-    lost = _lost(engine, pool, kept)
+    lost = engine.persist(pool.join(kept.select(PLACE), on=PLACE, how="anti"))
     removed = lost.filter(nw.col(_ORIGIN) == _KEPT)
     added = kept.filter(nw.col(_ORIGIN) != _KEPT)
     left = duplicates.join(pool.select(*_HERE), on=list(_HERE), how="anti")
-    table = nw.concat([_naive(left).select(*STORED, FIRST), lost.select(*STORED, FIRST)])
+    firsts = first.select(PLACE)
+    table = [
+        left.select(*STORED, FIRST),
+        _marked(lost.join(firsts, on=PLACE, how="semi"), first=True),
+        _marked(lost.join(firsts, on=PLACE, how="anti"), first=False),
+    ]
 
     recut, replaced = _recut(engine, old, added, removed, gap)
-    added = engine.persist(nw.concat([_stored(added.filter(NAMED)), recut]))
-    removed = engine.persist(nw.concat([removed.select(*_HERE, "timestamp"), replaced]))
-    changed = nw.concat([_utc(removed).select("timestamp"), added.select("timestamp")])
-    return EventTables(added, removed, months_of(engine, changed), table)
+    added = nw.concat([added.filter(NAMED).select(*STORED), recut])
+    added = engine.persist(added.with_columns(event_id=own_event_id()))
+    removed = engine.persist(nw.concat([removed.select(*REMOVED), replaced]))
+    changed = nw.concat([removed.select("timestamp"), added.select("timestamp")])
+    duplicates = engine.persist(nw.concat(table))
+    return EventTables(added, removed, months_of(engine, changed), duplicates)
 
 
 def _recut(
@@ -127,8 +146,8 @@ def _recut(
 ) -> tuple[Frame, Frame]:
     """Sessions around what was added and removed, cut again.
 
-    Returns the events that are new or now have another session, as stored, and the (FILE, ROW,
-    timestamp) of the old ones that these replace.
+    Returns the events that are new or now have another session, and REMOVED of the old ones that
+    these replace.
     """
     changed = nw.concat([frame.select("user_id", "timestamp", NAMED) for frame in (added, removed)])
     moment = nw.col("timestamp")
@@ -138,11 +157,11 @@ def _recut(
         .agg(_from=moment.min(), _to=moment.max())
         .with_columns(nw.col("_from") - nw.lit(gap), nw.col("_to") + nw.lit(gap))
     )
-    cut = _naive(old).filter(~nw.col(NAMED))
+    cut = without_zone(old).filter(~nw.col(NAMED))
     close = cut.join(spans, on="user_id").filter(
         (moment >= nw.col("_from")) & (moment <= nw.col("_to"))
     )
-    visits = close.select("user_id", "session_id").unique()
+    visits = distinct(close, "user_id", "session_id")
     whole = engine.persist(cut.join(visits, on=["user_id", "session_id"], how="semi"))
     rows = nw.concat(
         [
@@ -151,23 +170,24 @@ def _recut(
         ]
     ).with_columns(session_id=nw.lit(None, nw.String))
     before = whole.select(*_HERE, _session="session_id")
-    again = sessionise(rows, gap).join(before, on=list(_HERE), how="left")
+    again = sessionise(engine, rows, gap).join(before, on=list(_HERE), how="left")
     same = (nw.col("_session") == nw.col("session_id")).fill_null(False)
     again = engine.persist(again.filter(~same))
-    return _stored(again), again.filter(~nw.col("_session").is_null()).select(*_HERE, "timestamp")
+    replaced = again.filter(~nw.col("_session").is_null())
+    return again.select(*STORED), replaced.select(*REMOVED)
 
 
-def _prepared(rows: Frame) -> Frame:
-    named = ~nw.col("session_id").is_null()
-    return identified(rows).with_columns(named.alias(NAMED))
+def _with_marks(rows: Frame) -> Frame:
+    named = (~nw.col("session_id").is_null()).alias(NAMED)
+    return rows.with_columns(named, _shopper=shopper_key())
 
 
 def _again(rows: Frame, order: Frame, origin: int) -> Frame:
     """Stored rows as they were before their sessions were cut, with their PLACE."""
-    rows = _naive(rows).join(order, on=FILE)
+    rows = without_zone(rows).join(order, on=FILE)
     session = nw.when(nw.col(NAMED)).then(nw.col("session_id"))
-    place = place_of(nw.col(RANK))
-    return _pooled(identified(rows.with_columns(session_id=session, **{PLACE: place})), origin)
+    rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE), session_id=session)
+    return _pooled(rows.with_columns(_shopper=shopper_key()), origin)
 
 
 def place_of(rank: nw.Expr) -> nw.Expr:
@@ -179,22 +199,7 @@ def _pooled(rows: Frame, origin: int) -> Frame:
     return rows.select(*STORED, PLACE, "_shopper", nw.lit(origin).alias(_ORIGIN))
 
 
-def _lost(engine: Engine, rows: Frame, kept: Frame) -> Frame:
-    """The rows that are not kept, each with its mark FIRST."""
-    lost = engine.persist(rows.join(kept.select(PLACE), on=PLACE, how="anti"))
-    rivals = rows.join(lost.select("event_id").unique(), on="event_id", how="semi")
-    first = one_of_each(rivals, ["event_id"], "first").select(PLACE, nw.lit(True).alias(FIRST))
-    marked = lost.join(first, on=PLACE, how="left")
-    return engine.persist(marked.with_columns(nw.col(FIRST).fill_null(False)))
-
-
-def _stored(events: Frame) -> Frame:
-    return _utc(events).select(*STORED)
-
-
-def _utc(events: Frame) -> Frame:
-    return events.with_columns(nw.col("timestamp").cast(_UTC))
-
-
-def _naive(events: Frame) -> Frame:
-    return events.with_columns(nw.col("timestamp").cast(_NAIVE))
+def _marked(lost: Frame, *, first: bool) -> Frame:
+    """Duplicates as stored, in whole: with their ids, and with their mark FIRST."""
+    lost = with_zone(lost).with_columns(nw.lit(first).alias(FIRST), event_id=event_id())
+    return lost.select(*STORED, FIRST)

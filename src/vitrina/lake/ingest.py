@@ -17,6 +17,7 @@ from vitrina.lake.ingest_events import (
     next_valid,
     plan_events,
     write_events,
+    write_shards,
     write_unknown_items,
 )
 from vitrina.lake.ingest_items import ingest_items
@@ -31,9 +32,7 @@ from vitrina.lake.quality.report import write_report
 from vitrina.lake.quarantine import count, examples, quarantine, table_report
 from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import IngestReport
-from vitrina.lake.sequences import write_sequences
-from vitrina.lake.shards import SHARDS
-from vitrina.lake.tables import REPORT, keep_path, new_tables, scan_set, table_at, write_json
+from vitrina.lake.tables import REPORT, new_tables, scan_set, table_at, write_json
 from vitrina.settings import Settings
 
 STAGES: Final = (
@@ -94,10 +93,7 @@ def ingest(
             write_unknown_items(engine, base, checked, folder)
             events = scan_set(engine, folder, "events")
         with stage("sequences"):
-            if base is not None and not tables.months:
-                keep_path(base.folder / SHARDS, folder / SHARDS)
-            else:
-                write_sequences(engine, events, folder / SHARDS)
+            write_shards(engine, tables, base, events, folder)
         with stage("bots"):
             active = activity(engine, events)
             bots = engine.persist(find_bots(engine, events, active))

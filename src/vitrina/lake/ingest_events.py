@@ -15,17 +15,26 @@ import numpy as np
 from vitrina.lake.clean import REASON, check_events
 from vitrina.lake.contract import FUTURE, UNKNOWN_ITEM
 from vitrina.lake.duplicates import PLACE
-from vitrina.lake.engine import ROW, Engine
+from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.incremental import RANK, EventTables, first_tables, merged_tables, place_of
 from vitrina.lake.ingest_items import ItemTables
 from vitrina.lake.landing import log_sources
 from vitrina.lake.last_set import LastSet, Scope, inputs_of
 from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests, unread
 from vitrina.lake.mapping import wanted
-from vitrina.lake.partitions import SUFFIX, in_month, scan_months, write_months
+from vitrina.lake.partitions import (
+    SUFFIX,
+    in_month,
+    scan_months,
+    with_zone,
+    without_zone,
+    write_months,
+)
 from vitrina.lake.quarantine import CheckedTable, check_files, count
 from vitrina.lake.readers.addresses import find_files
 from vitrina.lake.readers.raw import FILE, InputFile, RawTable
+from vitrina.lake.sequences import update_sequences, write_sequences
+from vitrina.lake.shards import SHARDS
 from vitrina.lake.tables import StoredName, keep_path, scan_set, scan_stored, table_at
 from vitrina.schema import EVENT_COLUMNS
 from vitrina.settings import Settings
@@ -169,14 +178,14 @@ def write_events(engine: Engine, tables: EventTables, last: LastSet | None, fold
     if last is None or tables.removed is None:
         write_months(engine, tables.added, events, tables.months)
         if not tables.months:  # the run is refused, but not before its report says why
-            engine.write_parquet(tables.added, events / f"none{SUFFIX}")
+            engine.write_parquet(with_zone(tables.added), events / f"none{SUFFIX}")
     else:
         before = table_at(last.folder, "events")
         for path in before.iterdir():
             if path.name.removesuffix(SUFFIX) not in tables.months:
                 keep_path(path, events / path.name)
         for month in tables.months:
-            rest = scan_months(engine, before, [month])
+            rest = without_zone(scan_months(engine, before, [month]))
             rest = rest.join(tables.removed.select(FILE, ROW), on=[FILE, ROW], how="anti")
             rows = nw.concat([rest, tables.added.filter(in_month(month))])
             rows = engine.persist(rows)
@@ -184,6 +193,18 @@ def write_events(engine: Engine, tables: EventTables, last: LastSet | None, fold
                 write_months(engine, rows, events, [month])
     duplicates = tables.duplicates.sort(FILE, ROW)
     engine.write_parquet(duplicates, table_at(folder, "duplicates"))
+
+
+def write_shards(
+    engine: Engine, tables: EventTables, last: LastSet | None, events: Frame, folder: Path
+) -> None:
+    """Write the shoppers' sequences into `folder`: the shards that differ; the others are kept."""
+    if last is None or tables.removed is None:
+        write_sequences(engine, events, folder / SHARDS)
+    else:
+        whose = ("user_id", "session_id")
+        changed = nw.concat([tables.added.select(*whose), tables.removed.select(*whose)])
+        update_sequences(engine, events, changed, last.folder / SHARDS, folder / SHARDS)
 
 
 def write_unknown_items(

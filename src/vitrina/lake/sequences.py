@@ -22,20 +22,50 @@ from numpy.typing import NDArray
 from vitrina.errors import DataError
 from vitrina.lake.engine import DuckDBEngine, Engine, Frame
 from vitrina.lake.quality.bots import known_bots
-from vitrina.lake.shards import BUCKET_DIGITS, BUCKETS, SHARDS, read_shards, write_shards
-from vitrina.lake.shoppers import shopper_key
+from vitrina.lake.shards import (
+    BUCKET_DIGITS,
+    BUCKETS,
+    SHARDS,
+    read_shards,
+    shard_files,
+    write_shards,
+)
+from vitrina.lake.shoppers import distinct, shopper_key
 from vitrina.lake.split import to_datetime
-from vitrina.lake.tables import current_tables, scan_table
+from vitrina.lake.tables import current_tables, keep_path, scan_table
 from vitrina.schema import LOOKS
 
 US_PER_DAY = 86_400_000_000
 
 
-def write_sequences(
-    engine: Engine, events: Frame, folder: Path, buckets: Collection[str] = BUCKETS
+def write_sequences(engine: Engine, events: Frame, folder: Path) -> None:
+    """Write the sequences of all shoppers of the events table as shards into `folder`."""
+    _write(engine, events, folder, BUCKETS)
+
+
+def update_sequences(
+    engine: Engine, events: Frame, changed: Frame, last: Path, folder: Path
 ) -> None:
-    """Write the shards of `buckets` into `folder`. events: the events table, or at least all
-    events of the shoppers in those buckets."""
+    """Write the shards in which events were added or removed; take over the others.
+
+    events: the events table. changed: user_id and session_id of what was added and removed. last:
+    the shards of the set without these changes.
+    """
+    folder.mkdir()
+    buckets = buckets_of(engine, changed)
+    for shard in shard_files(last):
+        if shard.stem not in buckets:
+            keep_path(shard, folder / shard.name)
+    _write(engine, events, folder, sorted(buckets))
+
+
+def buckets_of(engine: Engine, events: Frame) -> set[str]:
+    """The buckets of the events' shoppers: those whose shards these events have a part in."""
+    keys = _with_bucket(engine, distinct(events.select(key=shopper_key()), "key"))
+    return set(engine.collect(distinct(keys, "_bucket"))["_bucket"].to_pylist())
+
+
+def _write(engine: Engine, events: Frame, folder: Path, buckets: Collection[str]) -> None:
     keyed = events.select(
         "session_id",
         "item_id",
@@ -44,19 +74,15 @@ def write_sequences(
         key=shopper_key(),
     )
     users = engine.persist(_users(engine, keyed, buckets))
-    names = engine.collect(keyed.select("item_id", "event_type").unique())
+    keyed = keyed.join(users, on="key", how="inner").drop("key")
+    names = engine.collect(distinct(keyed, "item_id", "event_type"))
     item_ids, event_types = _sorted_texts(names["item_id"]), _sorted_texts(names["event_type"])
+    sessions = engine.persist(_sessions(keyed))
     coded = (
-        keyed.join(users, on="key", how="inner")
-        .join(_codes(engine, "item_id", item_ids, "item", np.int32), on="item_id", how="inner")
-        .join(
-            _codes(engine, "event_type", event_types, "kind", np.int16),
-            on="event_type",
-            how="inner",
-        )
+        keyed.join(_codes(engine, "item_id", item_ids, "item", np.int32), on="item_id")
+        .join(_codes(engine, "event_type", event_types, "kind", np.int16), on="event_type")
+        .join(sessions, on=["bucket", "user", "session_id"])
     )
-    sessions = engine.persist(_sessions(coded))
-    coded = coded.join(sessions, on=["bucket", "user", "session_id"], how="inner")
     columns = ("bucket", "user", "moment", "item", "kind", "session")
     looks = [code for code, name in enumerate(event_types.to_pylist()) if name in LOOKS]
     sequences = _without_repeated_looks(coded.select(*columns), looks).sort(*columns)
@@ -69,31 +95,27 @@ def write_sequences(
     )
 
 
-def buckets_of(engine: Engine, events: Frame) -> set[str]:
-    """The buckets of the events' shoppers: those whose shards these events have a part in."""
-    shoppers = engine.add_md5(events.select(key=shopper_key()).unique(), "key", "_digest")
-    prefix = nw.col("_digest").str.slice(0, BUCKET_DIGITS)
-    return set(engine.collect(shoppers.select(bucket=prefix).unique())["bucket"].to_pylist())
-
-
 def _users(engine: Engine, keyed: Frame, buckets: Collection[str]) -> Frame:
     """key, bucket int16 and user int32, which counts the bucket's keys in their order."""
     numbers = {name: number for number, name in enumerate(BUCKETS)}
     wanted = engine.from_columns(
         {
-            "_prefix": sorted(buckets),
-            "bucket": np.array([numbers[name] for name in sorted(buckets)], np.int16),
+            "_bucket": list(buckets),
+            "bucket": np.array([numbers[name] for name in buckets], np.int16),
         }
     )
-    users = engine.add_md5(keyed.select("key").unique(), "key", "_digest")
-    users = users.with_columns(_prefix=nw.col("_digest").str.slice(0, BUCKET_DIGITS))
-    users = users.join(wanted, on="_prefix", how="inner").select("bucket", "key")
-    return _numbered(users, "user", per=["bucket"], order=["key"])
+    users = _with_bucket(engine, distinct(keyed, "key")).join(wanted, on="_bucket")
+    return _numbered(users.select("bucket", "key"), "user", per=["bucket"], order=["key"])
 
 
-def _sessions(coded: Frame) -> Frame:
+def _with_bucket(engine: Engine, keys: Frame) -> Frame:
+    digest = engine.add_md5(keys, "key", "_digest")
+    return digest.with_columns(_bucket=nw.col("_digest").str.slice(0, BUCKET_DIGITS))
+
+
+def _sessions(keyed: Frame) -> Frame:
     """bucket, user, session_id and session int32: each shopper's sessions by first moment."""
-    sessions = coded.group_by("bucket", "user", "session_id").agg(first=nw.col("moment").min())
+    sessions = keyed.group_by("bucket", "user", "session_id").agg(first=nw.col("moment").min())
     sessions = _numbered(sessions, "session", per=["bucket", "user"], order=["first", "session_id"])
     return sessions.drop("first")
 

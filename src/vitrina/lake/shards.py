@@ -72,7 +72,7 @@ def write_shards(
     keys = users["key"].combine_chunks()
     for bucket, columns in _by_bucket(events):
         first, end = np.searchsorted(buckets, [bucket, bucket + 1])
-        batch = _record_batch(columns, keys.slice(first, end - first), item_ids, event_types)
+        batch = _record_batch(columns, keys.take(np.arange(first, end)), item_ids, event_types)
         with (folder / f"{BUCKETS[bucket]}{SUFFIX}").open("wb") as file:
             with pa.ipc.new_file(file, SCHEMA) as writer:
                 writer.write_batch(batch)
@@ -85,7 +85,12 @@ def read_shards(folder: Path) -> list[pa.RecordBatch]:
 
     Raises DataError for a file that is no shard.
     """
-    return [_map(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    return [_map(path) for path in shard_files(folder)]
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The files of the shards in `folder`, by bucket; a file's stem is its bucket."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
 
 
 def _map(path: Path) -> pa.RecordBatch:
@@ -126,6 +131,7 @@ def _by_bucket(events: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table
 def _record_batch(
     columns: pa.Table, keys: pa.Array, item_ids: pa.Array, event_types: pa.Array
 ) -> pa.RecordBatch:
+    # From arrays of their own, for what follows a slice in memory would pad it in the file.
     user, moment = columns["user"].to_numpy(), columns["moment"].cast(pa.int64()).to_numpy()
     pause = np.diff(moment, prepend=moment[:1])
     pause[np.flatnonzero(np.diff(user)) + 1] = 0
@@ -136,7 +142,7 @@ def _record_batch(
             _used(columns["kind"].to_numpy(), event_types, np.int16),
             pa.array(moment, pa.timestamp("us", "UTC")),
             pa.array(pause, pa.duration("us")),
-            columns["session"].combine_chunks(),
+            pa.array(columns["session"].to_numpy()),
         ],
         schema=SCHEMA,
     )

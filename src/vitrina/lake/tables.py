@@ -33,6 +33,7 @@ from vitrina.errors import DataError, EngineError
 from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.engine.files import FULL, make_durable
 from vitrina.lake.partitions import parquet_files
+from vitrina.lake.shoppers import event_id
 from vitrina.schema import EVENT_COLUMNS
 
 TableName = Literal["items", "snapshots", "events", "quarantine", "bots"]
@@ -61,7 +62,8 @@ def scan_set(engine: Engine, folder: Path, name: TableName) -> Frame:
 
 def scan_stored(engine: Engine, folder: Path, name: StoredName) -> Frame:
     """A table of a set with those of its columns, too, that only the next ingest needs."""
-    return engine.scan_parquet(parquet_files(table_at(folder, name)))
+    frame = engine.scan_parquet(parquet_files(table_at(folder, name)))
+    return frame.with_columns(event_id=event_id()) if name == "events" else frame
 
 
 def set_at(folder: Path) -> Path:
