@@ -60,6 +60,7 @@ def test_batches_in_any_order_make_the_tables_of_one_full_run(
 ) -> None:
     order = data.draw(st.permutations(range(len(files))))
     cuts = data.draw(st.sets(st.sampled_from(range(len(files)))))
+    caviar_comes = data.draw(st.sampled_from(range(len(files) + 1)))
     with TemporaryDirectory() as name:
         folder = Path(name)
         items = [write(folder / "items.csv", ITEMS_CSV)]
@@ -71,6 +72,8 @@ def test_batches_in_any_order_make_the_tables_of_one_full_run(
         for position, number in enumerate(order):
             lines = "".join(line + "\n" for line in files[number])
             write(folder / "events" / f"{2 * number}.csv", HEADER + lines)
+            if position == caviar_comes:
+                write(folder / "items.csv", ITEMS_CSV + "caviar,Caviar,,,\n")
             if position in cuts:
                 report = ingest(parts, now=NOW)
                 assert report.rebuilt is None
@@ -136,7 +139,6 @@ def test_an_event_between_two_visits_makes_them_one(tmp_path: Path) -> None:
     [
         ("changed", "a.csv has changed"),
         ("removed", "a.csv is gone"),
-        ("catalog", "the catalog now has items"),
         ("delisted", "have left the catalog"),
         ("gap", "the session gap"),
         ("clock", "in the future no more"),
@@ -158,8 +160,6 @@ def test_what_makes_old_verdicts_wrong_reads_everything_again(
         write(tmp_path / "events" / "a.csv", EVENTS_CSV + line.replace("2024-05-03", "2024-05-04"))
     elif change == "removed":
         (tmp_path / "events" / "a.csv").unlink()
-    elif change == "catalog":
-        write(tmp_path / "items.csv", ITEMS_CSV + "jam,Jam,,,\n")
     elif change == "delisted":
         write(tmp_path / "items.csv", ITEMS_CSV.replace("milk", "oats"))
     elif change == "gap":
@@ -176,6 +176,29 @@ def test_what_makes_old_verdicts_wrong_reads_everything_again(
     assert why in report.rebuilt
     assert report.events.read_now == report.events.read
     assert ingest(shop, now=now).rebuilt is None
+
+
+def test_events_that_waited_for_their_item_are_taken_up_when_the_catalog_has_it(
+    tmp_path: Path,
+) -> None:
+    line = "ann,jam,view,2024-05-01T10:20:00Z,much\nann,caviar,view,2024-05-02,\n"
+    events = write(tmp_path / "events.csv", EVENTS_CSV + line)
+    items = write(tmp_path / "items.csv", ITEMS_CSV)
+    shop = shop_settings(tmp_path, [items], [events])
+    assert ingest(shop, now=NOW).events.kept == 3
+    write(tmp_path / "items.csv", ITEMS_CSV + "jam,Jam,,,\n")
+    report = ingest(shop, now=NOW)
+    assert (report.rebuilt, report.events.read_now) == (None, 0)
+    assert (report.events.kept, sum(report.events.quarantined.values())) == (4, 1)
+    assert report.sessions == 2  # the view of the jam lies within ann's first visit
+    notes = rows(tmp_path, "quarantine")
+    assert {(note["row"], note["column"], note["row_kept"]) for note in notes} == {
+        (4, "value", True),
+        (5, "item_id", False),
+    }
+    parts = tables_of(tmp_path)
+    ingest(shop, now=NOW, scope="all")
+    assert tables_of(tmp_path) == parts
 
 
 def test_a_catalog_that_changes_without_touching_events_leaves_them_alone(tmp_path: Path) -> None:

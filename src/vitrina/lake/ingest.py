@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from vitrina.lake.engine import Engine, Frame, open_engine
+from vitrina.lake.engine import ROW, Engine, Frame, open_engine
 from vitrina.lake.ingest_events import (
     check_plan,
     merge_events,
     next_valid,
     plan_events,
+    quarantined,
     write_events,
     write_shards,
-    write_unknown_items,
 )
 from vitrina.lake.ingest_items import ingest_items
 from vitrina.lake.last_set import Scope, last_set, used_records
@@ -29,10 +29,12 @@ from vitrina.lake.quality.bots import find_bots
 from vitrina.lake.quality.fitness import measure, require_fit, require_rows
 from vitrina.lake.quality.profile import Tables
 from vitrina.lake.quality.report import write_report
-from vitrina.lake.quarantine import count, examples, quarantine, table_report
+from vitrina.lake.quarantine import count, examples, table_report
+from vitrina.lake.readers.raw import FILE
 from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import IngestReport
 from vitrina.lake.tables import REPORT, new_tables, scan_set, table_at, write_json
+from vitrina.lake.waiting import settle
 from vitrina.settings import Settings
 
 STAGES: Final = (
@@ -88,9 +90,12 @@ def ingest(
             checked = check_plan(engine, settings, plan, raw, items, latest)
         base = last if plan.rebuilt is None else None
         with stage("sessions"):
-            tables = merge_events(engine, settings, base, plan, checked)
+            addresses = [record.address for record in (*plan.known, *plan.records)]
+            last_folder = None if base is None else base.folder
+            settled = settle(engine, checked, addresses, len(plan.known), items.items, last_folder)
+            tables = merge_events(engine, settings, base, plan, settled.checked)
             write_events(engine, tables, base, folder)
-            write_unknown_items(engine, base, checked, folder)
+            engine.write_parquet(settled.waiting.sort(FILE, ROW), table_at(folder, "waiting"))
             events = scan_set(engine, folder, "events")
         with stage("sequences"):
             write_shards(engine, tables, base, events, folder)
@@ -99,11 +104,9 @@ def ingest(
             bots = engine.persist(find_bots(engine, events, active))
             engine.write_parquet(bots.sort("key", "reason"), table_at(folder, "bots"))
         with stage("report"):
-            parts = [items.quarantined, quarantine(engine, checked)]
-            if base is not None:
-                earlier = scan_set(engine, base.folder, "quarantine")
-                parts.append(earlier.filter(nw.col("table") == "events"))
-            bad = engine.persist(nw.concat(parts))
+            bad = engine.persist(
+                nw.concat([items.quarantined, *quarantined(engine, base, settled, addresses)])
+            )
             engine.write_parquet(
                 bad.sort("table", "file", "row", "column"), table_at(folder, "quarantine")
             )
@@ -134,7 +137,7 @@ def ingest(
             described = Tables(items.items, events, bad, bots, active)
             write_report(engine, folder, described, report.to_json(), weights)
         ledger = Ledger(
-            settings=settings_digests(settings),
+            settings={**settings_digests(settings), "items": items.settings},
             items=items.records,
             events=[*plan.known, *used_records(plan.records, checked)],
             next_valid=next_valid(engine, base, checked),

@@ -30,12 +30,13 @@ from vitrina.lake.partitions import (
     without_zone,
     write_months,
 )
-from vitrina.lake.quarantine import CheckedTable, check_files, count
+from vitrina.lake.quarantine import CheckedTable, check_files, count, quarantine
 from vitrina.lake.readers.addresses import find_files
 from vitrina.lake.readers.raw import FILE, InputFile, RawTable
 from vitrina.lake.sequences import update_sequences, write_sequences
 from vitrina.lake.shards import SHARDS
 from vitrina.lake.tables import StoredName, keep_path, scan_set, scan_stored, table_at
+from vitrina.lake.waiting import Settled
 from vitrina.schema import EVENT_COLUMNS
 from vitrina.settings import Settings
 from vitrina.settings_sources import Source
@@ -111,9 +112,6 @@ def _no_longer_valid(
         return "events that were set apart lie in the future no more"
     if not items.reread:
         return None
-    unknown = scan_stored(engine, last.folder, "unknown_items")
-    if count(engine, unknown.join(items.items, on="item_id", how="semi").head(1)):
-        return "the catalog now has items that events were set apart for"
     left = engine.persist(
         scan_set(engine, last.folder, "items")
         .select("item_id")
@@ -152,10 +150,10 @@ def merge_events(
 ) -> EventTables:
     """De-duplicate and sessionise what was read, and with it what it touches of the last set.
 
-    last: here and below, the set that is built on; None if all files were read.
+    checked: of `settle`. last: here and below, the set that is built on; None if all files were
+    read.
     """
     gap = timedelta(minutes=settings.lake.session_gap_minutes)
-    good = checked.good.select(FILE, ROW, *EVENT_COLUMNS)
     # Files keep their number from set to set; which file comes first is a matter of its name.
     records = [*plan.known, *plan.records]
     ranks = {rank: place for place, rank in enumerate(sorted({each.rank for each in records}))}
@@ -165,7 +163,7 @@ def merge_events(
             RANK: np.array([ranks[each.rank] for each in records], dtype=np.int64),
         }
     )
-    rows = good.with_columns(nw.col(FILE) + len(plan.known)).join(order, on=FILE)
+    rows = checked.good.select(FILE, ROW, *EVENT_COLUMNS).join(order, on=FILE)
     rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE)).drop(RANK)
     if last is None:
         return first_tables(engine, rows, gap)
@@ -207,16 +205,6 @@ def write_shards(
         update_sequences(engine, events, changed, last.folder / SHARDS, folder / SHARDS)
 
 
-def write_unknown_items(
-    engine: Engine, last: LastSet | None, checked: CheckedTable, folder: Path
-) -> None:
-    """Write the items that keep events in quarantine because the catalog lacks them."""
-    unknown = checked.rows.filter(nw.col(REASON) == UNKNOWN_ITEM).select("item_id")
-    if last is not None:
-        unknown = nw.concat([unknown, scan_stored(engine, last.folder, "unknown_items")])
-    engine.write_parquet(unknown.unique().sort("item_id"), table_at(folder, "unknown_items"))
-
-
 def next_valid(engine: Engine, last: LastSet | None, checked: CheckedTable) -> datetime | None:
     """The earliest event set apart as of the future (UTC, without zone)."""
     future = checked.rows.filter(nw.col(REASON) == FUTURE).select(nw.col("timestamp").min())
@@ -224,3 +212,20 @@ def next_valid(engine: Engine, last: LastSet | None, checked: CheckedTable) -> d
     if last is not None:
         moments.append(last.ledger.next_valid)
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def quarantined(
+    engine: Engine, last: LastSet | None, settled: Settled, addresses: Sequence[str]
+) -> list[Frame]:
+    """The quarantine table's rows about events; addresses: of all files, in their places."""
+    parts = [quarantine(engine, settled.checked)]
+    if last is not None:
+        files = engine.from_columns(
+            {FILE: np.arange(len(addresses)), "file": np.array(addresses, dtype=np.str_)}
+        )
+        taken = settled.taken.join(files, on=FILE).select(
+            "file", nw.col(ROW).alias("row"), reason=nw.lit(UNKNOWN_ITEM)
+        )
+        earlier = scan_set(engine, last.folder, "quarantine").filter(nw.col("table") == "events")
+        parts.append(earlier.join(taken, on=["file", "row", "reason"], how="anti"))
+    return parts

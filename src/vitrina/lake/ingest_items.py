@@ -32,13 +32,15 @@ class ItemTables:
     """The catalog of a new set.
 
     items: its rows. quarantined: those of the quarantine table that are about items. records: the
-    files. reread: whether they were read again.
+    files; settings: digest of the settings that they were read by. reread: whether they were read
+    again.
     """
 
     items: Frame
     quarantined: Frame
     report: TableReport
     records: list[InputRecord]
+    settings: str
     reread: bool
 
 
@@ -58,13 +60,13 @@ def ingest_items(
     if last is not None and scope == "log":
         return _unchanged(engine, last, list(last.ledger.items), folder)
     sources = settings.lake.items
+    digest = settings_digests(settings)["items"]
     asked = [wanted("items", source) for source in sources]
     files = find_files("items", asked)
     inputs = inputs_of(files, sources)
     if last is not None and scope == "new":
         found = compare(last.ledger.items, inputs)
-        same = last.ledger.settings["items"] == settings_digests(settings)["items"]
-        if same and not found.new and not found.differing:
+        if last.ledger.settings["items"] == digest and not found.new and not found.differing:
             return _unchanged(engine, last, found.known, folder)
 
     records = [record_of(each) for each in inputs]
@@ -87,6 +89,7 @@ def ingest_items(
             engine, checked, quarantined, kept=kept, duplicates=count(engine, rows) - kept
         ),
         records=used_records(records, checked),
+        settings=digest,
         reread=True,
     )
 
@@ -101,5 +104,6 @@ def _unchanged(
         quarantined=quarantined,
         report=last.table_report("items"),
         records=records,
+        settings=last.ledger.settings["items"],
         reread=False,
     )

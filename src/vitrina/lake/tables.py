@@ -7,7 +7,7 @@
         events/                 a file a month (`partitions`)
         duplicates.parquet      rows that told of an event again (`incremental`)
         quarantine.parquet      rows that cannot be used, values taken out (`quarantine`)
-        unknown_items.parquet   items that set-apart events name and the catalog lacks
+        waiting.parquet         events set apart that only want for their item (`waiting`)
         bots.parquet            shoppers left out of training (`quality.bots`)
         ingest.json             the report of the run
         sources.json            what the run has read (`ledger`)
@@ -37,7 +37,7 @@ from vitrina.lake.shoppers import event_id
 from vitrina.schema import EVENT_COLUMNS
 
 TableName = Literal["items", "snapshots", "events", "quarantine", "bots"]
-StoredName = TableName | Literal["duplicates", "unknown_items"]
+StoredName = TableName | Literal["duplicates", "waiting"]
 """The tables, and what else a set keeps for the next ingest."""
 
 POINTER: Final = "current.json"
