@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
-from lake.lake_shop import ingest_texts
+from lake.lake_shop import ingest_texts, shop_settings
 from vitrina.errors import DataError
 from vitrina.lake.catalog import load_catalog
+from vitrina.lake.datasets.complete_journey import write_complete_journey
+from vitrina.lake.ingest import ingest
 from vitrina.lake.sequences import load_interactions, popularity
 from vitrina.lake.split import choose_split, to_us
 from vitrina.settings import EvaluateSettings
@@ -103,6 +106,47 @@ def test_the_catalog_has_a_value_or_its_absence_for_every_item(tmp_path: Path) -
     assert catalog.available.tolist() == [True, True, False]
     assert np.isnan(catalog.price).tolist() == [True, True, False]
     assert catalog.attributes == [{}, {}, {"salt": 1}]
+
+
+def test_prices_and_availability_are_those_of_the_moment(tmp_path: Path) -> None:
+    items = (
+        "item_id,price,available,observed_at\n"
+        "soup,1.5,yes,2024-05-01T00:00:00Z\nsoup,9.5,no,2024-05-10T00:00:00Z\n"
+        "bread,2.0,yes,\nmilk,0.9,yes,2024-05-10T00:00:00Z\n"
+    )
+    ingest_texts(tmp_path, items=items)
+    lake, tenth = tmp_path / "lake", to_us(datetime(2024, 5, 10))
+    newest = load_catalog(lake)
+    assert newest.price.tolist() == pytest.approx([2.0, 0.9, 9.5])
+    assert newest.available.tolist() == [True, True, False]
+    before = load_catalog(lake, as_of_us=tenth)  # what happens at the moment is not known before
+    assert before.price.tolist() == pytest.approx([2.0, np.nan, 1.5], nan_ok=True)
+    assert before.available.tolist() == [True, False, True]
+    after = load_catalog(lake, as_of_us=tenth + 1)
+    assert after.price.tolist() == pytest.approx([2.0, 0.9, 9.5])
+
+
+def test_what_is_learnt_of_purchases_is_every_one_of_them_in_order(tmp_path: Path) -> None:
+    demo = write_complete_journey(tmp_path, as_of=datetime(2017, 12, 1), smoke=True)
+    ingest(shop_settings(tmp_path, [str(demo.items)], [str(demo.events)]))
+    items = load_catalog(tmp_path / "lake").item_ids
+    before = datetime(2017, 6, 1)
+    found = load_interactions(
+        tmp_path / "lake", before_us=to_us(before), item_ids=items, event_types=TYPES
+    )
+    expected = duckdb.sql(
+        "SELECT user_id, item_id, epoch_us(timestamp), min(session_id) "  # one event, said twice
+        f"FROM '{demo.events}' WHERE timestamp < '{before}+00' GROUP BY ALL"
+    ).fetchall()
+    expected.sort(key=lambda row: (row[0], row[2], row[1]))
+    users, item_ids, moments, baskets = zip(*expected, strict=True)
+    assert [found.user_ids[user] for user in found.user] == list(users)
+    assert [items[row] for row in found.row] == list(item_ids)
+    assert found.timestamp_us.tolist() == list(moments)
+    assert set(found.event_type) == {TYPES.index("purchase")}
+    # Sessions are the baskets, under numbers.
+    assert len(set(zip(found.session.tolist(), baskets, strict=True))) == len(set(baskets))
+    assert set(found.session) == set(range(len(set(baskets))))
 
 
 def test_an_empty_lake_says_what_to_run(tmp_path: Path) -> None:

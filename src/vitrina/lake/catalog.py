@@ -12,6 +12,8 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.lake.engine import DuckDBEngine
+from vitrina.lake.snapshots import as_of
+from vitrina.lake.split import to_datetime
 from vitrina.lake.tables import scan_table
 from vitrina.schema import CATEGORY_SEPARATOR
 
@@ -54,11 +56,21 @@ class CatalogTable:
         return len(self.item_ids)
 
 
-def load_catalog(lake: Path) -> CatalogTable:
-    """The lake's items. Raises DataError when nothing was ingested yet."""
+def load_catalog(lake: Path, *, as_of_us: int | None = None) -> CatalogTable:
+    """The lake's items, with the newest prices and availability or those as of a moment.
+
+    as_of_us: what was known before it. An item that nothing was known of is not to be had then,
+    at no price. Everything else of an item is its newest state. Raises DataError when nothing was
+    ingested yet.
+    """
     with DuckDBEngine() as engine:
-        items = scan_table(engine, lake, "items").sort("item_id")
-        table = engine.collect(items.with_columns(nw.col("available").fill_null(True)))
+        items = scan_table(engine, lake, "items")
+        available = nw.col("available").fill_null(True)
+        if as_of_us is not None:
+            state = as_of(engine, lake, to_datetime(as_of_us - 1)).drop("since")
+            items = items.drop("price", "available").join(state, on="item_id", how="left")
+            available = nw.col("available").fill_null(False)
+        table = engine.collect(items.with_columns(available).sort("item_id"))
     columns = {name: table[name].to_pylist() for name in _TEXTS}
     return CatalogTable(
         item_ids=columns["item_id"],

@@ -75,10 +75,10 @@ class TrainingData:
 
 
 def load_training_data(settings: Settings) -> TrainingData:
-    """Catalog and events before the cut, from the lake."""
+    """Events before the cut, and the catalog with the prices of the cut, from the lake."""
     split = choose_split(settings.paths.lake, settings.evaluate)
     event_types = sorted(settings.events.weights)
-    catalog = load_catalog(settings.paths.lake)
+    catalog = load_catalog(settings.paths.lake, as_of_us=split.cut_us)
     interactions = load_interactions(
         settings.paths.lake,
         before_us=split.cut_us,
