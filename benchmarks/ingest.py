@@ -56,7 +56,7 @@ def main() -> None:
         copy = f"COPY (SELECT * FROM {source}) TO '{folder / 'copy.parquet'}' (COMPRESSION zstd)"
         seconds = {
             "copy": typical(lambda: run_sql(copy), options.repeat),
-            "ingest": typical(lambda: ingest(settings), options.repeat),
+            "ingest": typical(lambda: ingest(settings, scope="all"), options.repeat),
         }
         size = events.stat().st_size / 2**20
 
