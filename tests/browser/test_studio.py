@@ -31,12 +31,22 @@ def shelf(page: Chrome, name: str) -> list[str]:
 
 def click(page: Chrome, selector: str) -> None:
     """Click something that leads to another page, and wait for that page."""
-    from selenium.webdriver.support.expected_conditions import staleness_of
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.support.wait import WebDriverWait
 
     here = page.find_element("css selector", "html")
+
+    def has_left(_: Chrome) -> bool:
+        # Between two documents chromedriver answers for an element of the old one with an
+        # "inspector error" as often as with "stale element"; both say that the page is gone.
+        try:
+            here.is_enabled()
+        except WebDriverException:
+            return True
+        return False
+
     page.find_element("css selector", selector).click()
-    WebDriverWait(page, 15).until(staleness_of(here))
+    WebDriverWait(page, 15).until(has_left)
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
