@@ -12,6 +12,7 @@ from cli.cli_shop import run
 from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, ingest_texts
 from vitrina.errors import DataError
 from vitrina.lake.diff import TableDiff, diff_lakes
+from vitrina.lake.shards import SHARDS
 from vitrina.lake.tables import current_tables, table_at
 
 EVENTS = EVENTS_CSV + "ann,caviar,view,2024-05-03,\nann,soup,view,2024-05-03T00:00:00Z,\n"
@@ -110,3 +111,14 @@ def test_sets_of_tables_can_be_compared_before_they_are_current(
 def test_a_folder_without_tables_is_an_error(lakes: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no tables yet"):
         diff_lakes(lakes[0], tmp_path)
+
+
+def test_a_shard_that_differs_is_a_difference(lakes: tuple[Path, Path]) -> None:
+    shards = sorted((current_tables(lakes[1]) / SHARDS).iterdir())
+    shutil.copy(shards[0], shards[1])
+    assert of(diff_lakes(*lakes), "sequences").schema == [
+        f"1 shards differ, {shards[1].name} among them"
+    ]
+    shards[1].unlink()
+    (note,) = of(diff_lakes(*lakes), "sequences").schema
+    assert note == f"B lacks 1 shards, {shards[1].name} among them"

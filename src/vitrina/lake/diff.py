@@ -2,28 +2,30 @@
 
 Rows are compared as multisets: their order and the files they lie in do not matter. A first pass
 sums two hashes of every row, which settles equal tables in one scan; only tables whose sums differ
-are subtracted from one another.
+are subtracted from one another. Shards of sequences are compared byte by byte.
 """
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 import duckdb
 import narwhals as nw
 
 from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.engine.duckdb import identifier
+from vitrina.lake.shards import SHARDS, SUFFIX, read_shards
 from vitrina.lake.tables import TableName, scan_set, set_at, table_at
 
 THERE: Final = "_there"
 EXAMPLES: Final = 5
 """Differing rows that are shown of a table."""
 
-KEYS: Final[Mapping[TableName, Sequence[str]]] = {
+KEYS: Final[Mapping[str, Sequence[str]]] = {
     "items": ("item_id",),
     "snapshots": ("item_id", "since"),
     "events": ("event_id",),
@@ -37,14 +39,14 @@ KEYS: Final[Mapping[TableName, Sequence[str]]] = {
 class TableDiff:
     """How one table of A differs from B's. rows: of A and of B; None where it is not there.
 
-    schema: sentences about columns that one side lacks or has as another type; such columns are
-        not compared.
+    schema: sentences about columns that one side lacks or has as another type, which are not
+        compared, and about shards of sequences that differ.
     only_a, only_b: rows without an equal one on the other side.
     changed: how many rows of one key differ, by column. examples: a few of all of these, each
         {"key": {…}, "a": {column: value, …} or None, "b": the same}.
     """
 
-    table: TableName
+    table: TableName | Literal["sequences"]
     rows: tuple[int | None, int | None]
     schema: list[str] = field(default_factory=list)
     only_a: int = 0
@@ -73,7 +75,21 @@ def diff_lakes(
             if progress:
                 progress(table)
             found.append(_diff(engine, table, *folders))
-    return found
+    return [*found, _diff_sequences(*folders)]
+
+
+def _diff_sequences(a: Path, b: Path) -> TableDiff:
+    """Shards, file by file: each is a function of its shoppers' events (`shards`)."""
+    a, b = a / SHARDS, b / SHARDS
+    shards = [{path.name for path in folder.glob(f"*{SUFFIX}")} for folder in (a, b)]
+    rows = [sum(len(shard) for shard in read_shards(folder)) for folder in (a, b)]
+    both = sorted(shards[0] & shards[1])
+    _, differ, _ = filecmp.cmpfiles(a, b, both, shallow=False)
+    notes = [f"{len(differ)} shards differ, {differ[0]} among them"] if differ else []
+    for side, lacking in (("A", shards[1] - shards[0]), ("B", shards[0] - shards[1])):
+        if lacking:
+            notes.append(f"{side} lacks {len(lacking)} shards, {min(lacking)} among them")
+    return TableDiff("sequences", (rows[0], rows[1]), notes)
 
 
 def _diff(engine: DuckDBEngine, table: TableName, *folders: Path) -> TableDiff:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import warnings
@@ -13,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
 
 import narwhals as nw
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from vitrina.errors import EngineError, MissingExtra, UnreadableFile
+from vitrina.errors import EngineError, MissingExtra, UnreadableFile, VitrinaError
 from vitrina.lake.engine.base import ROW, Frame, frame_name
 from vitrina.lake.engine.duckdb import DuckDBEngine, first_line, identifier, json_object_sql
 from vitrina.lake.engine.files import aside_of, move_into_place, remove
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
 QUIET_LOG: Final = Path(__file__).with_name("log4j2.properties")
 
-SCRATCH: Final = ".scratch-"
-"""Prefix of the folder in the lake where frames are kept until the engine closes."""
+SCRATCH: Final = ".tables-scratch-"
+"""Prefix of the folder in the lake where frames are kept until the engine closes. It begins like
+an unfinished set of tables: what a killed driver left is removed by the next run (`tables`)."""
 
 DAMAGE: Final = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER")
 """Spark's names for the errors that are a source file's fault."""
@@ -41,6 +44,9 @@ PLAIN: Final = (
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
 )
 """Types, besides timestamps, of Parquet columns that Spark scans itself."""
+
+CONNECT_PORT: Final = 15002
+CONNECT_SECONDS: Final = 30.0
 
 MAX_CAUSE: Final = 300
 """Characters of a Java message that an error keeps."""
@@ -72,11 +78,8 @@ class SparkEngine:
 
     def __init__(self, settings: Settings) -> None:
         self._session, self._started = _open_session(settings)
-        for name, value in SAME_AS_DUCKDB.items():
-            self._session.conf.set(name, value)
-        lake = settings.paths.lake
-        lake.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=lake.resolve()))
+        self._lake = settings.paths.lake
+        self._scratch: Path | None = None
         self._landing = DuckDBEngine(settings.lake.memory_gb)
         self._kept = 0
 
@@ -90,7 +93,8 @@ class SparkEngine:
         trace: TracebackType | None,
     ) -> None:
         self._landing.__exit__(kind, error, trace)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         if self._started:
             self._session.stop()
 
@@ -188,6 +192,9 @@ class SparkEngine:
         return nw.from_native(rows)
 
     def _new_path(self) -> Path:
+        if self._scratch is None:  # not before it is needed: by then the run has the lake's lock
+            self._lake.mkdir(parents=True, exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self._lake.resolve()))
         self._kept += 1
         return self._scratch / f"{self._kept}.parquet"
 
@@ -217,26 +224,48 @@ def _open_session(settings: Settings) -> tuple[SparkSession, bool]:
     try:
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "pyspark", "spark") from error
+        raise MissingExtra("pyspark", "spark") from error
     # What Vitrina uses of PySpark does not touch pandas.
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-    if (running := SparkSession.getActiveSession()) is not None:
-        return running, False
-    builder = SparkSession.builder.appName("vitrina").config(map=dict(SAME_AS_DUCKDB))
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
-    if settings.spark.remote is not None:
-        builder = builder.remote(settings.spark.remote)
-    elif not submitted:
-        use_java()
-        builder = builder.config(map=_here(settings))
+    running = SparkSession.getActiveSession()
     try:
-        return builder.getOrCreate(), True
+        session = running or _start_session(settings)
+        for name, value in SAME_AS_DUCKDB.items():
+            session.conf.set(name, value)
+    except ImportError as error:
+        raise MissingExtra("grpcio", "spark") from error
+    except VitrinaError:
+        raise
     except Exception as error:
         where = settings.spark.remote or settings.spark.master or "on this machine"
         raise EngineError(
-            f"Spark did not start ({where}): {first_line(error)}. Check master and remote in "
+            f"Spark did not start ({where}): {_cause(str(error))}. Check master and remote in "
             "[spark] of vitrina.toml."
         ) from error
+    return session, running is None
+
+
+def _start_session(settings: Settings) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("vitrina")
+    if settings.spark.remote is not None:
+        # Our plans are nested deeper than protobuf's compiled reader allows; its Python one has
+        # no such limit. It has to be chosen before protobuf is first imported.
+        os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+        _reach(settings.spark.remote)
+        return builder.remote(settings.spark.remote).getOrCreate()
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has started Java, with its settings
+        use_java()
+        builder = builder.config(map=_here(settings))
+    return builder.getOrCreate()
+
+
+def _reach(remote: str) -> None:
+    """Raise OSError if nobody listens there: Spark's client would try again for minutes."""
+    address = urlsplit(remote)
+    host, port = address.hostname or "", address.port or CONNECT_PORT
+    socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
 
 
 def _here(settings: Settings) -> dict[str, Any]:
