@@ -84,7 +84,8 @@ def _diff_sequences(a: Path, b: Path) -> TableDiff:
     shards = [{path.name for path in folder.glob(f"*{SUFFIX}")} for folder in (a, b)]
     rows = [sum(len(shard) for shard in read_shards(folder)) for folder in (a, b)]
     both = sorted(shards[0] & shards[1])
-    _, differ, _ = filecmp.cmpfiles(a, b, both, shallow=False)
+    _, differ, unreadable = filecmp.cmpfiles(a, b, both, shallow=False)
+    differ += unreadable
     notes = [f"{len(differ)} shards differ, {differ[0]} among them"] if differ else []
     for side, lacking in (("A", shards[1] - shards[0]), ("B", shards[0] - shards[1])):
         if lacking:

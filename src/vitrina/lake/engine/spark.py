@@ -10,7 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -96,7 +96,14 @@ class SparkEngine:
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
         if self._started:
-            self._session.stop()
+            with suppress(Exception):  # what has died cannot be stopped
+                self._session.stop()
+        if isinstance(error, (ConnectionError, *_spark_errors())):
+            # Spark is asked wherever a frame is built, too, not only where jobs run.
+            raise EngineError(
+                f"Spark could not finish: {_cause(str(error))}. If its process is gone, the "
+                "machine may have run out of memory: lower memory_gb in [lake] of vitrina.toml."
+            ) from error
 
     @property
     def landing(self) -> DuckDBEngine:
@@ -304,16 +311,20 @@ def _literal(path: Path) -> str:
 @contextmanager
 def _failures() -> Iterator[None]:
     """What goes wrong in a job, as a sentence: the fault of a file, or of Spark."""
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
     try:
         yield
-    except (PySparkException, Py4JError) as error:
+    except _spark_errors() as error:
         text = str(error)
         if any(sign in text for sign in DAMAGE):
             raise UnreadableFile(_cause(text)) from error
         raise EngineError(f"Spark could not finish: {_cause(text)}") from error
+
+
+def _spark_errors() -> tuple[type[Exception], ...]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    return PySparkException, Py4JError
 
 
 def _cause(text: str) -> str:
