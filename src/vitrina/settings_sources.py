@@ -46,7 +46,7 @@ class ColumnMap(_Table):
     column: str | list[str] | None = Field(
         None,
         description="Their column. Of several, category levels are joined by ' > ', other texts "
-        "by a blank.",
+        'by a blank. In JSON Lines dots reach into objects: "properties.sku".',
     )
     value: bool | int | float | str | None = Field(
         None, description="The same value for every row, where no column has it."
@@ -159,7 +159,7 @@ class Source(_Table):
     unnest: str | None = Field(
         None,
         description="JSON Lines: one row for each element of this list, its fields beside the "
-        "outer ones.",
+        'outer ones. Dots reach into objects: "properties.products".',
     )
 
     @model_validator(mode="before")

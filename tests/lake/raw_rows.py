@@ -15,7 +15,7 @@ from vitrina.settings_sources import Source
 
 
 def read_rows(
-    files: str | Path | Sequence[str | Path], columns: Sequence[str], **source: Any
+    files: str | Path | Sequence[str | Path], columns: Sequence[str], /, **source: Any
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], RawTable]:
     """Read files. Returns the rows and the rejected rows, each with `file` (the address) and
     `row`, sorted by place; and the table itself. Raises DataError with the first file's fault

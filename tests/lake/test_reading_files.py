@@ -19,6 +19,7 @@ from lake.lake_shop import write
 from lake.raw_rows import read_rows
 from lake.rights import without_the_rights_of_root
 from vitrina.errors import DataError
+from vitrina.lake.engine import frame_name
 
 CSV = b"id,title\n1,soup\n2,bread\n"
 JSONL = b'{"id": 1, "title": "soup"}\n{"id": "2", "title": "bread"}\n'
@@ -206,6 +207,37 @@ def test_events_in_lists_become_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "plain.jsonl", "\n".join(lines[:4]))
     good, _, _ = read_rows(path, ["session", "aid"], unnest="events")
     assert [(row["session"], row["aid"]) for row in good] == [("7", "1"), ("7", "2")]
+
+
+def test_dots_reach_into_the_objects_of_a_click_stream(tmp_path: Path) -> None:
+    """As Segment sends them: one product, or a list of them, within `properties`."""
+    lines = [
+        '{"userId": "ann", "event": "Viewed", "properties": {"sku": "a", "cart": {"id": 4}}}',
+        '{"userId": "ben", "event": "Viewed", "properties": "none"}',
+        '{"userId": "cem", "event": "Ordered", "properties": {"products": '
+        '[{"sku": "b"}, {"sku": "c"}]}}',
+        '{"userId": "dot", "event": "Viewed", "properties.sku": "d", "properties": {}}',
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(lines[:3]))
+    names = ["userId", "properties.sku", "properties.cart.id"]
+    wanted = [frame_name(name) for name in names]
+    columns = {"user_id": "userId", "item_id": names[1], "session_id": names[2]}
+    good, bad, table = read_rows(path, wanted, columns=columns)
+    assert [[row[name] for name in wanted] for row in good] == [
+        ["ann", "a", "4"],
+        ["ben", None, None],
+        ["cem", None, None],
+    ]
+    assert (bad, table.ignored) == ([], ["event"])
+
+    ordered = {"user_id": "userId", "item_id": "sku"}
+    path = write(tmp_path / "b.jsonl", lines[2])
+    good, _, _ = read_rows(path, ["userId", "sku"], columns=ordered, unnest="properties.products")
+    assert [(row["userId"], row["sku"]) for row in good] == [("cem", "b"), ("cem", "c")]
+
+    path = write(tmp_path / "c.jsonl", lines[3])  # a key that has the dot itself comes first
+    good, _, _ = read_rows(path, wanted[:2], columns=columns)
+    assert [row[wanted[1]] for row in good] == ["d"]
 
 
 def test_a_file_of_one_json_list_says_how_to_split_it(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """JSON Lines: one object a line, or one object with a list of objects a line.
 
 A list of plain values becomes one text (LIST_SEPARATOR between its elements); other nested values
-stay JSON text.
+stay JSON text. A map of columns, and `unnest`, reach into objects by dots: `properties.sku`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -53,9 +53,9 @@ def read_jsonl(reading: Reading, path: Path) -> FileRows:
 
 
 def _read_lines(reading: Reading, lines: str) -> FileRows:
-    found = _keys(reading, "line", f"{lines} WHERE is_object")
-    columns = reading.match(found) if found else Columns()
-    paths = {name: _path(found[place]) for name, place in columns.places.items()}
+    found = _members(reading, _keys(reading, "line", f"{lines} WHERE is_object"))
+    columns = reading.match(list(found)) if found else Columns()
+    paths = _paths(found, columns)
     frame = reading.engine.persist(
         reading.engine.query(
             f"SELECT {reading.number}::BIGINT AS {FILE}, {ROW}{_values(paths, 'line', 'texts')} "
@@ -72,7 +72,7 @@ def _read_lists(reading: Reading, lines: str, nested: str) -> FileRows:
 
     Rows count from 1 through the whole file; a line without the list counts as one.
     """
-    engine, at = reading.engine, _path(nested)
+    engine, at = reading.engine, _path(*nested.split("."))
     every = f"json_extract(line, {at} || '[*]')"
     counts, elements = engine.new_name(), engine.new_name()
     engine.run(
@@ -94,10 +94,13 @@ def _read_lists(reading: Reading, lines: str, nested: str) -> FileRows:
         "element",
         f"(SELECT unnest({every}) AS element FROM {listed}) WHERE json_type(element) = 'OBJECT'",
     )
-    found = [*inner, *(key for key in outer if key not in inner)]
-    columns = reading.match(found) if inner else Columns()
-    paths = {name: _path(found[place]) for name, place in columns.places.items()}
-    own = {name: path for name, path in paths.items() if columns.places[name] < len(inner)}
+    within = _members(reading, inner)
+    found = within | {
+        name: path for name, path in _members(reading, outer).items() if name not in within
+    }
+    columns = reading.match(list(found)) if inner else Columns()
+    paths = _paths(found, columns)
+    own = {name: path for name, path in paths.items() if columns.places[name] < len(within)}
     around = {name: path for name, path in paths.items() if name not in own}
     engine.run(
         f"""
@@ -141,6 +144,25 @@ def _keys(reading: Reading, column: str, objects: str) -> list[str]:
     return sorted(key for (key,) in keys)
 
 
+def _members(reading: Reading, keys: Collection[str]) -> dict[str, str]:
+    """The JSON path of each key, and of what the source's map names within their objects."""
+    named = {theirs for column in reading.wanted.source.columns.values() for theirs in column.needs}
+    nested = [
+        theirs
+        for theirs in sorted(named)
+        if theirs not in keys and "." in theirs and theirs.partition(".")[0] in keys
+    ]
+    entered = {theirs.partition(".")[0] for theirs in nested} - named
+    own = {key: _path(key) for key in keys if key not in entered}
+    return own | {theirs: _path(*theirs.split(".")) for theirs in nested}
+
+
+def _paths(found: Mapping[str, str], columns: Columns) -> dict[str, str]:
+    """The JSON path of each wanted column. found: the file's columns, in order."""
+    paths = list(found.values())
+    return {name: paths[place] for name, place in columns.places.items()}
+
+
 def _texts(paths: Mapping[str, str], document: str) -> str:
     """A list of the values at `paths`, as text: one pass over the document for all of them."""
     return f"json_extract_string({document}, [{', '.join(paths.values())}]::VARCHAR[])"
@@ -160,7 +182,7 @@ def _values(paths: Mapping[str, str], document: str, texts: str) -> str:
     return "".join(columns)
 
 
-def _path(key: str) -> str:
-    """The JSON path of a member of the outermost object, as SQL."""
-    member = key.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
-    return f"'$.\"{member}\"'"
+def _path(*keys: str) -> str:
+    """The JSON path of a member of the outermost object, or of those within it, as SQL."""
+    members = [key.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''") for key in keys]
+    return "'$" + "".join(f'."{member}"' for member in members) + "'"
