@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, NOW, rows, shop_settings, write
+from vitrina.lake.catalog import load_catalog
 from vitrina.lake.datasets.complete_journey import write_complete_journey
 from vitrina.lake.ingest import ingest
+from vitrina.lake.last_set import Scope
 from vitrina.lake.report import IngestReport
 from vitrina.lake.shards import SHARDS, shard_files
 from vitrina.lake.tables import TableName, current_tables
@@ -139,7 +141,6 @@ def test_an_event_between_two_visits_makes_them_one(tmp_path: Path) -> None:
     [
         ("changed", "a.csv has changed"),
         ("removed", "a.csv is gone"),
-        ("delisted", "have left the catalog"),
         ("gap", "the session gap"),
         ("clock", "in the future no more"),
         ("mapping", "a.csv is mapped otherwise"),
@@ -160,8 +161,6 @@ def test_what_makes_old_verdicts_wrong_reads_everything_again(
         write(tmp_path / "events" / "a.csv", EVENTS_CSV + line.replace("2024-05-03", "2024-05-04"))
     elif change == "removed":
         (tmp_path / "events" / "a.csv").unlink()
-    elif change == "delisted":
-        write(tmp_path / "items.csv", ITEMS_CSV.replace("milk", "oats"))
     elif change == "gap":
         lake = shop.lake.model_copy(update={"session_gap_minutes": 60})
         shop = shop.model_copy(update={"lake": lake})
@@ -208,6 +207,28 @@ def test_a_catalog_that_changes_without_touching_events_leaves_them_alone(tmp_pa
     write(tmp_path / "items.csv", ITEMS_CSV.replace("1.50", "1.75") + "jam,Jam,,,\n")
     report = ingest(shop, now=NOW)
     assert (report.rebuilt, report.items.read_now, report.events.read_now) == (None, 4, 0)
+
+
+@pytest.mark.parametrize("scope", ["new", "all"])
+def test_an_item_that_leaves_the_catalog_keeps_its_events_and_is_not_to_be_had(
+    tmp_path: Path, scope: Scope
+) -> None:
+    items = write(tmp_path / "items.csv", ITEMS_CSV)
+    shop = shop_settings(tmp_path, [items], [str(tmp_path / "events")])
+    write(tmp_path / "events" / "a.csv", EVENTS_CSV)
+    ingest(shop, now=NOW)
+    write(tmp_path / "items.csv", ITEMS_CSV.replace("soup", "oats"))
+    header = "user_id,item_id,event_type,timestamp,value\n"
+    write(tmp_path / "events" / "b.csv", header + "ben,soup,view,2024-05-03,\n")
+    report = ingest(shop, now=NOW, scope=scope)
+    assert (report.items.kept, report.events.quarantined) == (3, {})
+    assert {row["user_id"] for row in rows(tmp_path, "events") if row["item_id"] == "soup"} == {
+        *("ann", "ben")
+    }
+    catalog = load_catalog(tmp_path / "lake")
+    assert catalog.item_ids == ["bread", "milk", "oats", "soup"]
+    assert catalog.title[3] == "Tomato soup"
+    assert catalog.available.tolist() == [True, True, True, False]
 
 
 def test_a_file_that_was_only_touched_is_not_read_again(tmp_path: Path) -> None:

@@ -39,7 +39,11 @@ events = st.lists(
 def shards_of(folder: Path, rows: list[tuple[str, str, str, str, int]]) -> None:
     """Write the sequences of (user, session, item, type, minute) rows to `folder`."""
     with DuckDBEngine() as engine:
-        write_sequences(engine, frame_of(engine, rows), folder)
+        write_sequences(engine, frame_of(engine, rows), catalog_of(engine, rows), folder)
+
+
+def catalog_of(engine: DuckDBEngine, rows: list[tuple[str, str, str, str, int]]) -> Frame:
+    return engine.from_columns({"item_id": sorted({row[2] for row in rows} | {"never seen"})})
 
 
 def frame_of(engine: DuckDBEngine, rows: list[tuple[str, str, str, str, int]]) -> Frame:
@@ -119,7 +123,8 @@ def test_a_shard_depends_on_its_own_shoppers_alone(tmp_path: Path) -> None:
     with DuckDBEngine() as engine:
         changed = engine.from_columns({"user_id": ["ben"], "session_id": ["s0"]})
         events = frame_of(engine, rows + late)
-        update_sequences(engine, events, changed, tmp_path / "before", tmp_path / "updated")
+        items = catalog_of(engine, rows + late)
+        update_sequences(engine, events, items, changed, tmp_path / "before", tmp_path / "updated")
 
     after = {path.name: path.read_bytes() for path in (tmp_path / "after").iterdir()}
     updated = {path.name: path for path in (tmp_path / "updated").iterdir()}

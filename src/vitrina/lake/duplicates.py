@@ -35,11 +35,14 @@ def unique_items(rows: Frame) -> Frame:
 
 def repetitions(engine: Engine, rows: Frame, keys: Sequence[str]) -> Frame:
     """PLACE of each row that is not the first with its `keys`; kept by the engine."""
-    # Few rows repeat. Counting finds them, and only their keys are looked up again.
-    first = rows.group_by(*keys).agg(_first=nw.col(PLACE).min(), _rows=nw.len())
-    repeated = engine.persist(first.filter(nw.col("_rows") > 1).drop("_rows"))
-    later = rows.select(PLACE, *keys).join(repeated, on=list(keys))
-    return engine.persist(later.filter(nw.col(PLACE) != nw.col("_first")).select(PLACE))
+    # Few rows repeat. Counting finds their keys; a second aggregate over all rows is dear.
+    counted = rows.group_by(*keys).agg(_rows=nw.len())
+    repeated = engine.persist(counted.filter(nw.col("_rows") > 1).drop("_rows"))
+    alike = engine.persist(rows.select(PLACE, *keys).join(repeated, on=list(keys), how="semi"))
+    first = (
+        alike.group_by(*keys).agg(_first=nw.col(PLACE).min()).select(nw.col("_first").alias(PLACE))
+    )
+    return engine.persist(alike.select(PLACE).join(first, on=PLACE, how="anti"))
 
 
 def one_of_each(frame: Frame, keys: Sequence[str], which: Literal["first", "last"]) -> Frame:

@@ -82,7 +82,7 @@ def ingest(
         with stage("items"):
             items = ingest_items(engine, settings, last, folder, clock, latest, scope)
         with stage("read events"):
-            plan = plan_events(engine, settings, last, items, latest, scope)
+            plan = plan_events(settings, last, latest, scope)
             raw = read_files(
                 engine, plan.files, [wanted("events", source) for source in plan.sources]
             )
@@ -98,7 +98,7 @@ def ingest(
             engine.write_parquet(settled.waiting.sort(FILE, ROW), table_at(folder, "waiting"))
             events = scan_set(engine, folder, "events")
         with stage("sequences"):
-            write_shards(engine, tables, base, events, folder)
+            write_shards(engine, tables, base, events, items.items, folder)
         with stage("bots"):
             active = activity(engine, events)
             bots = engine.persist(find_bots(engine, events, active))

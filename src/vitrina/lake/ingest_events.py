@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import narwhals as nw
 import numpy as np
@@ -35,14 +34,11 @@ from vitrina.lake.readers.addresses import find_files
 from vitrina.lake.readers.raw import FILE, InputFile, RawTable
 from vitrina.lake.sequences import update_sequences, write_sequences
 from vitrina.lake.shards import SHARDS
-from vitrina.lake.tables import StoredName, keep_path, scan_set, scan_stored, table_at
+from vitrina.lake.tables import keep_path, scan_set, table_at
 from vitrina.lake.waiting import Settled
 from vitrina.schema import EVENT_COLUMNS
 from vitrina.settings import Settings
 from vitrina.settings_sources import Source
-
-NAMING: Final[tuple[StoredName, ...]] = ("events", "duplicates")
-"""The tables of events that the catalog has the item of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +58,7 @@ class EventPlan:
 
 
 def plan_events(
-    engine: Engine,
-    settings: Settings,
-    last: LastSet | None,
-    items: ItemTables,
-    latest: datetime,
-    scope: Scope,
+    settings: Settings, last: LastSet | None, latest: datetime, scope: Scope
 ) -> EventPlan:
     """Find the event files and decide which have to be read.
 
@@ -78,7 +69,7 @@ def plan_events(
     elif last is None:
         rebuilt = "the lake has no tables that can be built on"
     else:
-        rebuilt = _no_longer_valid(engine, settings, last, items, latest)
+        rebuilt = _no_longer_valid(settings, last, latest)
     landed = log_sources(settings.paths.lake)
     sources = landed if scope == "log" and rebuilt is None else [*settings.lake.events, *landed]
     asked = [wanted("events", source) for source in sources]
@@ -102,26 +93,12 @@ def plan_events(
     )
 
 
-def _no_longer_valid(
-    engine: Engine, settings: Settings, last: LastSet, items: ItemTables, latest: datetime
-) -> str | None:
+def _no_longer_valid(settings: Settings, last: LastSet, latest: datetime) -> str | None:
     """What makes the last set's verdicts on its events wrong, a clause; None if nothing does."""
     if last.ledger.settings["events"] != settings_digests(settings)["events"]:
         return "the session gap or the event types have changed"
     if last.ledger.next_valid is not None and last.ledger.next_valid <= latest:
         return "events that were set apart lie in the future no more"
-    if not items.reread:
-        return None
-    left = engine.persist(
-        scan_set(engine, last.folder, "items")
-        .select("item_id")
-        .join(items.items, on="item_id", how="anti")
-    )
-    if count(engine, left):
-        for name in NAMING:
-            named = scan_stored(engine, last.folder, name).join(left, on="item_id", how="semi")
-            if count(engine, named.head(1)):
-                return "items that events name have left the catalog"
     return None
 
 
@@ -194,15 +171,21 @@ def write_events(engine: Engine, tables: EventTables, last: LastSet | None, fold
 
 
 def write_shards(
-    engine: Engine, tables: EventTables, last: LastSet | None, events: Frame, folder: Path
+    engine: Engine,
+    tables: EventTables,
+    last: LastSet | None,
+    events: Frame,
+    items: Frame,
+    folder: Path,
 ) -> None:
     """Write the shoppers' sequences into `folder`: the shards that differ; the others are kept."""
     if last is None or tables.removed is None:
-        write_sequences(engine, events, folder / SHARDS)
+        write_sequences(engine, events, items, folder / SHARDS)
     else:
         whose = ("user_id", "session_id")
         changed = nw.concat([tables.added.select(*whose), tables.removed.select(*whose)])
-        update_sequences(engine, events, changed, last.folder / SHARDS, folder / SHARDS)
+        before, now = last.folder / SHARDS, folder / SHARDS
+        update_sequences(engine, events, items, changed, before, now)
 
 
 def next_valid(engine: Engine, last: LastSet | None, checked: CheckedTable) -> datetime | None:

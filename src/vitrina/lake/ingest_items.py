@@ -31,9 +31,9 @@ from vitrina.settings import Settings
 class ItemTables:
     """The catalog of a new set.
 
-    items: its rows. quarantined: those of the quarantine table that are about items. records: the
-    files; settings: digest of the settings that they were read by. reread: whether they were read
-    again.
+    items: its rows, those that have left the files among them. quarantined: those of the
+    quarantine table that are about items. records: the files; settings: digest of the settings
+    that they were read by.
     """
 
     items: Frame
@@ -41,7 +41,6 @@ class ItemTables:
     report: TableReport
     records: list[InputRecord]
     settings: str
-    reread: bool
 
 
 def ingest_items(
@@ -75,13 +74,15 @@ def ingest_items(
     checked = check_files(engine, "items", raw, sources, check, whole=True)
     rows = engine.persist(checked.good.with_columns(place_of(nw.col(FILE)).alias(PLACE)))
     newest = engine.persist(unique_items(rows))
+    kept = count(engine, newest)
     items = newest.select(*ITEM_COLUMNS)
+    if last is not None:
+        items = engine.persist(nw.concat([items, _delisted(engine, last, items)]))
     engine.write_parquet(items.sort("item_id"), table_at(folder, "items"))
     earlier = None if last is None else scan_set(engine, last.folder, "snapshots")
     history = catalog_history(engine, rows, newest, earlier, clock)
     engine.write_parquet(history.sort("item_id", "since"), table_at(folder, "snapshots"))
     quarantined = engine.persist(quarantine(engine, checked))
-    kept = count(engine, items)
     return ItemTables(
         items=items,
         quarantined=quarantined,
@@ -90,8 +91,16 @@ def ingest_items(
         ),
         records=used_records(records, checked),
         settings=digest,
-        reread=True,
     )
+
+
+def _delisted(engine: Engine, last: LastSet, items: Frame) -> Frame:
+    """Items of the last set that the files have no more: kept, but not to be had.
+
+    Shoppers have looked at them and bought them; what that says of their taste stays true.
+    """
+    before = scan_set(engine, last.folder, "items").join(items, on="item_id", how="anti")
+    return before.with_columns(available=nw.lit(False)).select(*ITEM_COLUMNS)
 
 
 def _unchanged(
@@ -105,5 +114,4 @@ def _unchanged(
         report=last.table_report("items"),
         records=records,
         settings=last.ledger.settings["items"],
-        reread=False,
     )

@@ -109,6 +109,12 @@ def map_columns(raw: Frame, table: Table, source: Source) -> Frame:
     return frame.select(FILE, ROW, *ours, *(INCOMING + name for name in ours))
 
 
+def lacking(raw: Frame, table: Table, source: Source) -> list[str]:
+    """Those of our columns that `map_columns` finds nothing for in a file."""
+    found = _found(_maps(table, source), raw.collect_schema().names())
+    return [name for name in COLUMNS[table] if name not in found]
+
+
 def mapped_columns(
     raw: RawTable, table: Table, sources: Sequence[Source], *, whole: bool
 ) -> list[SourceMap]:

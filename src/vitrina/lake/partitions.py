@@ -22,7 +22,7 @@ from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.shoppers import distinct
 
 SUFFIX = ".parquet"
-ORDER = ("timestamp", "user_id", "session_id", "item_id", "event_type")
+ORDER = ("timestamp", "_file", "_row")
 """No two events are alike in all of these."""
 
 

@@ -18,7 +18,7 @@ from vitrina.errors import DataError, UnreadableFile
 from vitrina.lake.clean import COLUMN, RAW, REASON, REPAIRED
 from vitrina.lake.contract import Table, repairs
 from vitrina.lake.engine import ROW, Engine, Frame
-from vitrina.lake.mapping import SourceMap, joined_maps, map_columns, mapped_columns
+from vitrina.lake.mapping import SourceMap, joined_maps, lacking, map_columns, mapped_columns
 from vitrina.lake.readers.raw import FILE, REJECTED_COLUMNS, RawTable, UnusableFile
 from vitrina.lake.report import TableReport
 from vitrina.settings_sources import Source
@@ -61,9 +61,10 @@ def check_files(
     checked: list[Frame] = []
     unusable = list(raw.unusable)
     for number, frame in raw.frames.items():
+        source = sources[raw.files[number].wanted]
         try:
-            rows = map_columns(frame, name, sources[raw.files[number].wanted])
-            checked.append(engine.persist(check(rows)))
+            rows = check(map_columns(frame, name, source))
+            checked.append(_kept(engine, rows, lacking(frame, name, source)))
         except UnreadableFile as error:
             address = raw.files[number].address
             unusable.append(UnusableFile(address, f"{address} is damaged: {error}"))
@@ -73,6 +74,19 @@ def check_files(
         nothing = engine.from_columns({each: np.empty(0, np.int64) for each in (FILE, ROW)})
         checked.append(engine.persist(check(map_columns(nothing, name, sources[0]))))
     return CheckedTable(name, raw, nw.concat(checked), mapped, unusable)
+
+
+def _kept(engine: Engine, rows: Frame, empty: Sequence[str]) -> Frame:
+    """Checked rows, kept by the engine. empty: columns without any value.
+
+    These are not computed, and take no room: to store nothing twenty million times costs DuckDB as
+    much as to store an id.
+    """
+    types = rows.collect_schema()
+    nothing = {name: nw.lit(None, types[name]) for name in empty}
+    nothing |= {each: nw.lit(False) for name in empty if (each := REPAIRED + name) in types}
+    kept = engine.persist(rows.drop(*nothing))
+    return kept.select(*(nothing[name].alias(name) if name in nothing else name for name in types))
 
 
 def quarantine(engine: Engine, checked: CheckedTable) -> Frame:

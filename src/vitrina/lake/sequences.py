@@ -33,30 +33,32 @@ from vitrina.lake.shards import (
 from vitrina.lake.shoppers import distinct, shopper_key
 from vitrina.lake.split import to_datetime
 from vitrina.lake.tables import current_tables, keep_path, scan_table
-from vitrina.schema import LOOKS
 
 US_PER_DAY = 86_400_000_000
 
 
-def write_sequences(engine: Engine, events: Frame, folder: Path) -> None:
-    """Write the sequences of all shoppers of the events table as shards into `folder`."""
-    _write(engine, events, folder, BUCKETS)
+def write_sequences(engine: Engine, events: Frame, items: Frame, folder: Path) -> None:
+    """Write the sequences of all shoppers of the events table as shards into `folder`.
+
+    items: the catalog, which has every item of the events.
+    """
+    _write(engine, events, items, folder, BUCKETS)
 
 
 def update_sequences(
-    engine: Engine, events: Frame, changed: Frame, last: Path, folder: Path
+    engine: Engine, events: Frame, items: Frame, changed: Frame, last: Path, folder: Path
 ) -> None:
     """Write the shards in which events were added or removed; take over the others.
 
-    events: the events table. changed: user_id and session_id of what was added and removed. last:
-    the shards of the set without these changes.
+    events, items: as in `write_sequences`. changed: user_id and session_id of what was added and
+    removed. last: the shards of the set without these changes.
     """
     folder.mkdir()
     buckets = buckets_of(engine, changed)
     for shard in shard_files(last):
         if shard.stem not in buckets:
             keep_path(shard, folder / shard.name)
-    _write(engine, events, folder, sorted(buckets))
+    _write(engine, events, items, folder, sorted(buckets))
 
 
 def buckets_of(engine: Engine, events: Frame) -> set[str]:
@@ -65,7 +67,9 @@ def buckets_of(engine: Engine, events: Frame) -> set[str]:
     return set(engine.collect(distinct(keys, "_bucket"))["_bucket"].to_pylist())
 
 
-def _write(engine: Engine, events: Frame, folder: Path, buckets: Collection[str]) -> None:
+def _write(
+    engine: Engine, events: Frame, items: Frame, folder: Path, buckets: Collection[str]
+) -> None:
     keyed = events.select(
         "session_id",
         "item_id",
@@ -75,8 +79,8 @@ def _write(engine: Engine, events: Frame, folder: Path, buckets: Collection[str]
     )
     users = engine.persist(_users(engine, keyed, buckets))
     keyed = keyed.join(users, on="key", how="inner").drop("key")
-    names = engine.collect(distinct(keyed, "item_id", "event_type"))
-    item_ids, event_types = _sorted_texts(names["item_id"]), _sorted_texts(names["event_type"])
+    item_ids = _sorted_texts(engine.collect(items.select("item_id")))
+    event_types = _sorted_texts(engine.collect(distinct(keyed, "event_type")))
     sessions = engine.persist(_sessions(keyed))
     coded = (
         keyed.join(_codes(engine, "item_id", item_ids, "item", np.int32), on="item_id")
@@ -84,11 +88,9 @@ def _write(engine: Engine, events: Frame, folder: Path, buckets: Collection[str]
         .join(sessions, on=["bucket", "user", "session_id"])
     )
     columns = ("bucket", "user", "moment", "item", "kind", "session")
-    looks = [code for code, name in enumerate(event_types.to_pylist()) if name in LOOKS]
-    sequences = _without_repeated_looks(coded.select(*columns), looks).sort(*columns)
     write_shards(
         folder,
-        engine.batches(sequences.select(*columns)),
+        engine.batches(coded.select(*columns).sort(*columns)),
         engine.collect(users.select("bucket", "key").sort("bucket", "key")),
         item_ids,
         event_types,
@@ -137,26 +139,10 @@ def _codes(
     return engine.from_columns({name: values, into: np.arange(len(values), dtype=dtype)})
 
 
-def _sorted_texts(column: pa.ChunkedArray) -> pa.Array:
-    values = column.unique()
+def _sorted_texts(values: pa.Table) -> pa.Array:
+    """The one column of a table, in order."""
+    values = values[0].combine_chunks()
     return values.take(pc.sort_indices(values)).cast(pa.string())
-
-
-def _without_repeated_looks(coded: Frame, looks: Sequence[int]) -> Frame:
-    """Leave out each look at the item of the look just before it, in one session."""
-    order = ["moment", "item", "kind"]
-    before = {
-        name: nw.col(name).shift(1).over("bucket", "user", order_by=order).alias(f"_{name}")
-        for name in ("item", "kind", "session")
-    }
-    repeated = nw.all_horizontal(
-        nw.col("kind").is_in(looks),
-        nw.col("_kind").is_in(looks),
-        nw.col("_item") == nw.col("item"),
-        nw.col("_session") == nw.col("session"),
-        ignore_nulls=False,
-    )
-    return coded.with_columns(*before.values()).filter(~repeated.fill_null(False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,14 +21,13 @@ def sessionise(engine: Engine, events: Frame, gap: timedelta) -> Frame:
     moment, so that the same events always get the same id. Events that have a session_id keep it
     and do not bridge the pauses of those that have none. FILE and ROW tell the events apart.
     """
-    given = events.filter(~nw.col("session_id").is_null())
     missing = events.filter(nw.col("session_id").is_null())
     starts = engine.persist(_starts(missing.select(FILE, ROW, "user_id", "timestamp"), gap))
     # By the moment, too: whoever wants the events of one month then looks up only its starts.
-    missing = missing.join(starts, on=[FILE, ROW, "timestamp"], how="inner")
+    cut = events.join(starts, on=[FILE, ROW, "timestamp"], how="left")
     start = nw.col(_START).dt.to_string("%Y%m%dT%H%M%S")
-    named = missing.with_columns(session_id=nw.concat_str(["user_id", start], separator="@"))
-    return nw.concat([given, named.drop(_START)])
+    made = nw.concat_str(["user_id", start], separator="@")
+    return cut.with_columns(session_id=nw.coalesce("session_id", made)).drop(_START)
 
 
 def _starts(events: Frame, gap: timedelta) -> Frame:

@@ -22,15 +22,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vitrina.errors import DataError
+from vitrina.schema import LOOKS
 
 SHARDS: Final = "sequences"
 SUFFIX: Final = ".arrow"
@@ -61,7 +63,7 @@ def write_shards(
     item_ids: pa.Array,
     event_types: pa.Array,
 ) -> None:
-    """Write one file in `folder` for each bucket of `events`.
+    """Write one file in `folder` for each bucket of `events`, without repeated looks.
 
     events: bucket int16, user, item int32, kind int16, moment timestamp[us], session int32, sorted
     by bucket, user, moment, item, kind. users: bucket, key, sorted by both; `user` counts in those
@@ -70,9 +72,11 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     buckets = users["bucket"].to_numpy()
     keys = users["key"].combine_chunks()
-    for bucket, columns in _by_bucket(events):
+    looks = pc.is_in(event_types, pa.array(sorted(LOOKS), pa.string())).to_numpy(False)
+    for bucket, table in _by_bucket(events):
         first, end = np.searchsorted(buckets, [bucket, bucket + 1])
-        batch = _record_batch(columns, keys.take(np.arange(first, end)), item_ids, event_types)
+        columns = _without_repeated_looks(_arrays(table), looks)
+        batch = _record_batch(columns, keys.slice(first, end - first), item_ids, event_types)
         with (folder / f"{BUCKETS[bucket]}{SUFFIX}").open("wb") as file:
             with pa.ipc.new_file(file, SCHEMA) as writer:
                 writer.write_batch(batch)
@@ -128,21 +132,44 @@ def _by_bucket(events: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table
         yield current, pa.Table.from_batches(rows)
 
 
+def _arrays(bucket: pa.Table) -> dict[str, NDArray[Any]]:
+    """The columns of one bucket but its number; moment int64, in microseconds."""
+    return {
+        name: (bucket[name].cast(pa.int64()) if name == "moment" else bucket[name]).to_numpy()
+        for name in ("user", "moment", "item", "kind", "session")
+    }
+
+
+def _without_repeated_looks(
+    columns: Mapping[str, NDArray[Any]], looks: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """Leave out each look at the item of the event just before it, if that is a look, too.
+
+    looks: whether each kind is one. Both have to be of one shopper and one session.
+    """
+    look = looks[columns["kind"]]
+    repeated = look[1:] & look[:-1]
+    for name in ("item", "session", "user"):
+        repeated &= columns[name][1:] == columns[name][:-1]
+    kept = np.flatnonzero(np.concatenate([[True], ~repeated]))
+    return {name: values[kept] for name, values in columns.items()}
+
+
 def _record_batch(
-    columns: pa.Table, keys: pa.Array, item_ids: pa.Array, event_types: pa.Array
+    columns: Mapping[str, NDArray[Any]], keys: pa.Array, item_ids: pa.Array, event_types: pa.Array
 ) -> pa.RecordBatch:
-    # From arrays of their own, for what follows a slice in memory would pad it in the file.
-    user, moment = columns["user"].to_numpy(), columns["moment"].cast(pa.int64()).to_numpy()
+    user, moment = columns["user"], columns["moment"]
     pause = np.diff(moment, prepend=moment[:1])
     pause[np.flatnonzero(np.diff(user)) + 1] = 0
+    # From arrays of their own, for what follows a slice in memory would pad it in the file.
     return pa.RecordBatch.from_arrays(
         [
-            pa.DictionaryArray.from_arrays(user, keys),
-            _used(columns["item"].to_numpy(), item_ids, np.int32),
-            _used(columns["kind"].to_numpy(), event_types, np.int16),
+            pa.DictionaryArray.from_arrays(user, pa.concat_arrays([keys])),
+            _used(columns["item"], item_ids, np.int32),
+            _used(columns["kind"], event_types, np.int16),
             pa.array(moment, pa.timestamp("us", "UTC")),
             pa.array(pause, pa.duration("us")),
-            pa.array(columns["session"].to_numpy()),
+            pa.array(columns["session"]),
         ],
         schema=SCHEMA,
     )

@@ -61,8 +61,17 @@ def scan_set(engine: Engine, folder: Path, name: TableName) -> Frame:
 
 
 def scan_stored(engine: Engine, folder: Path, name: StoredName) -> Frame:
-    """A table of a set with those of its columns, too, that only the next ingest needs."""
-    frame = engine.scan_parquet(parquet_files(table_at(folder, name)))
+    """A table of a set with those of its columns, too, that only the next ingest needs.
+
+    Raises DataError when the set lacks it.
+    """
+    place = table_at(folder, name)
+    if not place.exists():
+        raise DataError(
+            f"{folder} has no {place.name}: another version of Vitrina made it. Run "
+            "'vitrina ingest' again."
+        )
+    frame = engine.scan_parquet(parquet_files(place))
     return frame.with_columns(event_id=event_id()) if name == "events" else frame
 
 

@@ -38,20 +38,26 @@ _LENIENT: Final = r",[ \t\r\n]*[}\]]|[iI][nN][fF]|[nN][aA][nN]"
 
 
 class DuckDBEngine:
-    """An in-memory DuckDB with bounded memory, in UTC; an `Engine`.
+    """A DuckDB with bounded memory, in UTC; an `Engine`.
 
-    memory_gb: what does not fit goes to a temporary folder on disk.
+    memory_gb: what does not fit goes to a temporary folder on disk. What is kept goes there in any
+    case: DuckDB compresses the tables of a file, and not those in memory, where each null takes as
+    much as a short text.
     """
 
     def __init__(self, memory_gb: float = MEMORY_GB) -> None:
         self._spill = tempfile.TemporaryDirectory(prefix="vitrina-lake-")
         self.connection = duckdb.connect(
+            Path(self._spill.name) / "kept.duckdb",
             config={
                 "memory_limit": f"{memory_gb}GB",
                 "threads": len(os.sched_getaffinity(0)),
                 "temp_directory": self._spill.name,
-            }
+                # The file is gone when the engine closes: nothing has to outlive it.
+                "checkpoint_threshold": "1TB",
+            },
         )
+        self.connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         self.connection.execute("SET TimeZone = 'UTC'")
         # Progress is told by whoever calls the engine, in stages.
         self.connection.execute("SET enable_progress_bar = false")
