@@ -55,7 +55,7 @@ def of_the_whole(report: IngestReport) -> IngestReport:
     return replace(report, events=events, items=items, rebuilt=None, seconds={})
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files=FILES, data=st.data())
 def test_batches_in_any_order_make_the_tables_of_one_full_run(
     files: list[list[str]], data: st.DataObject
@@ -266,9 +266,9 @@ def test_a_year_of_real_purchases_in_weekly_files_equals_one_full_run(tmp_path: 
             f"SELECT * EXCLUDE (session_id) FROM '{demo.events}' "
             f"WHERE strftime(timestamp, '%W') = '{week}'"
         ).write_parquet(str(tmp_path / "weeks" / f"{week}.parquet"))
-        if position % 8 == 7 or position > len(weeks) - 3:
+        if position % 16 == 15 or position > len(weeks) - 3:
             report = ingest(parts, now=NOW)
-            assert (report.rebuilt is None) == (position > 7)
+            assert (report.rebuilt is None) == (position > 15)
     whole = ingest(shop_settings(tmp_path / "whole", items, [str(tmp_path / "weeks")]), now=NOW)
     assert of_the_whole(report) == of_the_whole(whole)
     assert whole.events.read == demo.purchases
