@@ -43,12 +43,11 @@ PICTURE: Final = Path(__file__).parents[1] / "docs" / "pictures" / "lake.png"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One child process. result: what it says of itself. seconds: wall time, start and end of
-    the process included. peak_gb: the most that it and its children held at a time.
+    """One child process. result: what it says of itself. peak_gb: the most that it and its
+    children held at a time.
     """
 
     result: dict[str, Any]
-    seconds: float
     peak_gb: float
 
 
@@ -152,18 +151,16 @@ def pipeline_seconds(run: Run) -> float:
 
 def run(kind: str, folder: Path) -> Run:
     """Run a child of this program on the files in `folder`, and watch its memory."""
-    start = time.perf_counter()
     command = [sys.executable, __file__, "--child", kind, "--folder", str(folder)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     peak = 0
     while child.poll() is None:
         peak = max(peak, memory_of(child.pid))
         time.sleep(0.1)
-    seconds = time.perf_counter() - start
     output = child.stdout.read() if child.stdout else ""
     if child.returncode:
         raise SystemExit(f"'{kind}' ended with {child.returncode}.")
-    return Run(json.loads(output.splitlines()[-1]), seconds, peak / 2**30)
+    return Run(json.loads(output.splitlines()[-1]), peak / 2**30)
 
 
 def memory_of(pid: int) -> int:
