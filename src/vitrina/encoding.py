@@ -82,14 +82,17 @@ def encode_history(
     return EncodedHistory(rows, codes, age_days(moments[-1:], moments))
 
 
-def age_days(newest_us: NDArray[np.int64], moments_us: NDArray[np.int64]) -> NDArray[np.float32]:
+def age_days(
+    newest_us: NDArray[np.int64], moments_us: NDArray[np.int64], at_most: float = MAX_AGE_DAYS
+) -> NDArray[np.float32]:
     """Age in days of each moment [..., L] before the newest [..., 1], both in microseconds.
 
-    At most MAX_AGE_DAYS: a shopper who is back after years is one who is back after a year, which
-    is the longest pause that training has seen.
+    At most MAX_AGE_DAYS: a shopper who is back after years is one who is back after a year.
+    Training on whole sequences looks back from each of their events, so it sets no limit here; the
+    user tower does.
     """
     days = (newest_us - moments_us) / (1e6 * SECONDS_PER_DAY)
-    ages: NDArray[np.float32] = np.clip(days, 0.0, MAX_AGE_DAYS).astype(np.float32)
+    ages: NDArray[np.float32] = np.clip(days, 0.0, at_most).astype(np.float32)
     return ages
 
 

@@ -111,10 +111,25 @@ class TrainSettings(Section):
 
     dim: int = Field(64, ge=8, le=1024, description="Length of item and user vectors.")
     max_history: int = Field(100, ge=2, le=1000, description="Events the user tower sees, at most.")
+    objective: Literal["discoveries", "next_item"] = Field(
+        "discoveries",
+        description="What is learnt: discoveries of the two weeks after a moment (goods with "
+        "seasons, goods bought again and again), or the next item of each sequence.",
+    )
     encoder: Literal["transformer", "mlp"] = Field(
         "transformer", description="The user tower: a causal transformer, or an MLP on averages."
     )
+    blocks: int = Field(1, ge=1, le=8, description="Transformer blocks of the user tower.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Share of numbers hidden in training.")
+    id_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Share of item ids hidden in training, for items without any."
+    )
     steps: int = Field(1000, ge=1, description="Training steps; the learning rate falls to 0.")
+    batch_events: int = Field(
+        2048, ge=16, description="next_item: events to be predicted in a step, about."
+    )
+    learning_rate: float = Field(3e-3, gt=0, description="Largest step size of AdamW.")
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     checkpoint_minutes: float = Field(1.0, gt=0, description="Time between two checkpoints.")
     seed: int = Field(0, ge=0, description="Seed of initialisation and sampling.")
 

@@ -19,7 +19,8 @@ from vitrina.online.user_vector import OnnxEncoder
 from vitrina.settings import TrainSettings
 from vitrina.space import FloatMatrix, normalise
 from vitrina.towers.export import INPUTS, PARITY, encoder_inputs, export_user_tower, save_weights
-from vitrina.towers.training import tower_inputs, user_tower
+from vitrina.towers.objectives import tower_inputs
+from vitrina.towers.training import user_tower
 from vitrina.towers.user_tower import TowardsCentre
 
 DIM, ITEMS, LONGEST = 16, 50, 24

@@ -82,7 +82,7 @@ def test_items_are_codes_below_their_cardinality_and_runs_of_ngrams() -> None:
     assert (features.categorical >= 0).all()
     assert (features.categorical.max(0) < features.cardinalities).all()
     for row, title in enumerate(catalog.title):
-        run = features.ngrams[features.offsets[row] : features.offsets[row + 1]]
+        run = features.text.codes[features.text.offsets[row] : features.text.offsets[row + 1]]
         assert run.tolist() == text_ngrams(title)
     brand = features.categorical[:, 3]
     assert ((brand == 0) == [name is None for name in catalog.brand]).all()

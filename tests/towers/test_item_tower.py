@@ -34,7 +34,14 @@ def tower() -> ItemTower:
     titles = [title if row % 3 else "" for row, title in enumerate(catalog.title)]
     features = ItemFeatures.from_catalog(replace(catalog, title=titles))
     ids = np.random.default_rng(0).standard_normal((ITEMS, DIM)).astype(np.float32)
-    return ItemTower(features, ids, DIM, id_dropout=0.5).eval()
+    return ItemTower(
+        features,
+        np.arange(ITEMS),
+        DIM,
+        id_dropout=0.5,
+        factors=ids,
+        popularity=True,
+    ).eval()
 
 
 @settings(deadline=None)

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
 from towers.taste_shop import TYPE_WEIGHTS, TYPES, TasteShop, as_interactions, taste_shop
@@ -22,7 +24,8 @@ from vitrina.towers.calibration import before
 from vitrina.towers.checkpoint import TrainingState, trainable
 from vitrina.towers.features import PopularityFeatures
 from vitrina.towers.moments import US_PER_DAY, newest_histories
-from vitrina.towers.training import TrainProgress, TwoTowers, build, fit, tower_inputs
+from vitrina.towers.objectives import tower_inputs
+from vitrina.towers.training import TrainProgress, TwoTowers, build, fit
 
 STEPS = 12
 KILLED_AT = 5
@@ -63,7 +66,7 @@ from vitrina.towers.training import fit
 
 torch.set_num_threads(1)
 shop = taste_shop()
-settings = SETTINGS.model_copy(update={"encoder": sys.argv[2]})
+settings = SETTINGS.model_copy(update={"encoder": sys.argv[2], "objective": sys.argv[3]})
 
 def die(progress):
     if progress.step == KILLED_AT:
@@ -74,15 +77,16 @@ fit(towers, shop.interactions, TYPE_WEIGHTS, settings, Path(sys.argv[1]), "same"
 """
 
 
+@pytest.mark.parametrize("objective", ["discoveries", "next_item"])
 @pytest.mark.parametrize("encoder", ["transformer", "mlp"])
 def test_training_that_was_killed_ends_as_if_nothing_had_happened(
-    tmp_path: Path, encoder: str
+    tmp_path: Path, encoder: str, objective: str
 ) -> None:
-    settings = SETTINGS.model_copy(update={"encoder": encoder})
+    settings = SETTINGS.model_copy(update={"encoder": encoder, "objective": objective})
     whole, _ = trained(tmp_path / "whole", taste_shop(), settings)
     killed = tmp_path / "killed"
     process = subprocess.run(
-        [sys.executable, "-c", TRAIN_AND_DIE, str(killed), encoder],
+        [sys.executable, "-c", TRAIN_AND_DIE, str(killed), encoder, objective],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
@@ -143,8 +147,8 @@ def test_checkpoints_hold_no_pickle_and_only_the_newest_stays(tmp_path: Path) ->
         Path(f"checkpoint-{STEPS}/state.json"),
         Path(f"checkpoint-{STEPS}/state.safetensors"),
     ]
-    for file in files:
-        assert (tmp_path / file).read_bytes()[:2] not in (b"\x80\x02", b"\x80\x04", b"PK")
+    assert orjson.loads((tmp_path / files[0]).read_bytes())["step"] == STEPS
+    assert load_file(tmp_path / files[1])
 
 
 def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
@@ -226,9 +230,10 @@ def new_after(events: Interactions, moment: int, items: int) -> NDArray[np.bool_
     return later & ~past
 
 
+@pytest.mark.parametrize("objective", ["discoveries", "next_item"])
 @pytest.mark.parametrize("encoder", ["transformer", "mlp"])
 def test_learned_retrieval_finds_the_new_items_that_popularity_cannot(
-    tmp_path: Path, encoder: str
+    tmp_path: Path, encoder: str, objective: str
 ) -> None:
     """Ten tastes: one list for everybody can serve only a few, a learned list serves them all."""
     shop = taste_shop(users=150, items=300, tastes=10, events=24, seed=5)
@@ -236,7 +241,12 @@ def test_learned_retrieval_finds_the_new_items_that_popularity_cannot(
     cut = int(shop.interactions.timestamp_us.max()) - 14 * US_PER_DAY
     events = before(shop.interactions, cut)
     settings = TrainSettings(
-        dim=16, max_history=20, steps=120, checkpoint_minutes=60, encoder=encoder
+        dim=16,
+        max_history=20,
+        steps=120,
+        checkpoint_minutes=60,
+        encoder=encoder,
+        objective=objective,
     )
     towers = build(events, shop.catalog, settings, len(TYPES)).eval()
     wanted = new_after(shop.interactions, cut, items)
@@ -247,7 +257,8 @@ def test_learned_retrieval_finds_the_new_items_that_popularity_cannot(
         return float(np.take_along_axis(wanted, best, 1).sum() / wanted.sum())
 
     def retrieval() -> NDArray[np.float32]:
-        vectors = towers.item.embed_catalog(PopularityFeatures(events, items).at(cut))
+        popularity = PopularityFeatures(events, items).at(cut)
+        vectors = towers.item.embed_catalog(popularity if objective == "discoveries" else None)
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
         batch = newest_histories(events, np.arange(len(events.user_ids)), settings.max_history)
         with torch.no_grad():

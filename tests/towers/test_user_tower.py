@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitrina.encoding import EncodedBatch, EncodedHistory, history_summary, pad
 from vitrina.space import normalise
-from vitrina.towers.training import tower_inputs
+from vitrina.towers.objectives import tower_inputs
 from vitrina.towers.user_tower import SHRINKAGE, SummaryEncoder, TowardsCentre, UserTower
 
 DIM, TYPES, ITEMS = 16, 5, 30

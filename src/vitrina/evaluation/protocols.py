@@ -9,9 +9,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from vitrina.errors import DataError
-from vitrina.lake.sequences import load_interactions
+from vitrina.lake.sequences import Interactions, load_interactions
 from vitrina.settings import Settings
 from vitrina.towers.factors import met_matrix
+from vitrina.towers.moments import user_starts
 from vitrina.towers.run import TrainingData, load_training_data
 
 
@@ -65,3 +66,46 @@ def global_time(settings: Settings) -> GlobalTimeSplit:
     new = targets - targets.multiply(met)
     new.eliminate_zeros()
     return GlobalTimeSplit(data, users, targets, new.tocsr(), met)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOneOut:
+    """Each shopper's last event is to be predicted from all before it.
+
+    What papers on sequential recommendation report (Kang and McAuley, ICDM 2018, section 4.1), and
+    not what a shop can expect: others' events of after the moment of prediction are known to the
+    model, so its figures only compare with each other. All items are ranked but those the shopper
+    has met; shoppers whose item nobody has met in training are left out.
+
+    train: the events that everything is fitted on. users int64 [B]: the shoppers judged. targets
+    [B, items]: non-zero at the one item. met [B, items]: met in training.
+    """
+
+    train: Interactions
+    users: NDArray[np.int64]
+    targets: sp.csr_matrix
+    met: sp.csr_matrix
+
+
+def leave_one_out(interactions: Interactions, items: int, *, hold: int = 1) -> LeaveOneOut:
+    """Cut the last `hold` events off each sequence, and ask for the first of them.
+
+    hold: 1 for the test; 2 for the validation that everything is chosen by, which does not see the
+    test events. Raises DataError when there is nobody to test on.
+    """
+    start = user_starts(interactions)
+    left = np.maximum(np.diff(start) - hold, 0)
+    place = np.arange(len(interactions)) - start[interactions.user]
+    train = interactions.where(place < left[interactions.user])
+    asked = np.flatnonzero(left > 0)
+    target = interactions.row[start[asked] + left[asked]]
+    warm = np.bincount(train.row, minlength=items)[target] > 0
+    users, target = asked[warm], target[warm]
+    if not len(users):
+        raise DataError(
+            f"No shopper has more than {hold} events, the last of them with an item that others "
+            f"have met, too: there is nobody to test on."
+        )
+    ones = np.ones(len(users), np.float32)
+    targets = sp.csr_matrix((ones, (np.arange(len(users)), target)), (len(users), items))
+    return LeaveOneOut(train, users, targets, met_matrix(train, items)[users])

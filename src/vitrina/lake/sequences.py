@@ -165,6 +165,17 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
+    def where(self, kept: NDArray[np.bool_]) -> Interactions:
+        """The events where `kept` [n] is true; shoppers and sessions keep their numbers."""
+        return Interactions(
+            user=self.user[kept],
+            row=self.row[kept],
+            event_type=self.event_type[kept],
+            timestamp_us=self.timestamp_us[kept],
+            session=self.session[kept],
+            user_ids=self.user_ids,
+        )
+
 
 def load_interactions(
     lake: Path,

@@ -28,7 +28,7 @@ CALIBRATION_CANDIDATES = 200
 
 def before(interactions: Interactions, moment_us: int) -> Interactions:
     """The events strictly before a moment; users keep their numbers."""
-    return _where(interactions, interactions.timestamp_us < moment_us)
+    return interactions.where(interactions.timestamp_us < moment_us)
 
 
 def item_repeat_rates(interactions: Interactions, items: int, purchase: int) -> NDArray[np.float32]:
@@ -86,7 +86,7 @@ def fit_discovery(
     nearest = np.argpartition(-scores, count - 1, axis=1)[:, :count]
     found = np.take_along_axis(scores, nearest, 1)
     real = np.isfinite(found)
-    chosen = _where(interactions, interactions.timestamp_us >= moment_us)
+    chosen = interactions.where(interactions.timestamp_us >= moment_us)
     met_since = np.unique(chosen.user.astype(np.int64) * items + chosen.row)
     labels = np.isin(users[:, None] * items + nearest, met_since)[real]
     try:
@@ -110,7 +110,7 @@ class _Pairs:
 
 def _purchase_pairs(interactions: Interactions, items: int, purchase: int) -> _Pairs:
     """What `schema.Purchases` says, for every shopper at once."""
-    bought = _where(interactions, interactions.event_type == purchase)
+    bought = interactions.where(interactions.event_type == purchase)
     pair = bought.user.astype(np.int64) * items + bought.row
     order = np.lexsort((bought.timestamp_us, pair))
     times = bought.timestamp_us[order]
@@ -128,14 +128,3 @@ def _bought_since(
     """Codes user · items + row of the pairs bought at or after a moment."""
     chosen = (interactions.timestamp_us >= moment_us) & (interactions.event_type == purchase)
     return np.unique(interactions.user[chosen].astype(np.int64) * items + interactions.row[chosen])
-
-
-def _where(interactions: Interactions, chosen: NDArray[np.bool_]) -> Interactions:
-    return Interactions(
-        user=interactions.user[chosen],
-        row=interactions.row[chosen],
-        event_type=interactions.event_type[chosen],
-        timestamp_us=interactions.timestamp_us[chosen],
-        session=interactions.session[chosen],
-        user_ids=interactions.user_ids,
-    )

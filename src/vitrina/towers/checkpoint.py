@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,11 @@ _PREFIX: Final = "checkpoint-"
 
 @dataclass(slots=True)
 class TrainingState:
-    """What changes during training. `average`: the moving average of the weights."""
+    """What changes during training.
+
+    average: the moving average of the weights. curve: steps, and the validation figure at each.
+    best: what was served at the best of them, empty before the first.
+    """
 
     model: nn.Module
     average: dict[str, Tensor]
@@ -33,6 +37,8 @@ class TrainingState:
     rng: np.random.Generator
     step: int = 0
     loss: float = float("nan")
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
@@ -45,6 +51,7 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
         return
     tensors = {f"model.{name}": value for name, value in trainable(state.model).items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
+    tensors |= {f"best.{name}": value for name, value in state.best.items()}
     for number, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": value for name, value in moments.items()}
     tensors["torch_rng"] = torch.get_rng_state()
@@ -57,6 +64,7 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
             "identity": identity,
             "step": state.step,
             "loss": state.loss,
+            "curve": state.curve,
             "numpy_rng": _rng_to_json(state.rng),
         }
         (partial / "state.json").write_bytes(orjson.dumps(about))
@@ -108,6 +116,12 @@ def _restore(path: Path, about: Mapping[str, Any], state: TrainingState) -> None
     torch.set_rng_state(tensors["torch_rng"])
     state.rng.bit_generator.state = _rng_from_json(about["numpy_rng"])
     state.step, state.loss = about["step"], about["loss"]
+    state.curve = [(step, value) for step, value in about["curve"]]
+    state.best = {
+        name.removeprefix("best."): value
+        for name, value in tensors.items()
+        if name.startswith("best.")
+    }
 
 
 def _step(path: Path) -> int:

@@ -1,6 +1,7 @@
 """What the item tower sees of an item.
 
-Content (category levels, brand, price, condition, location, text) never changes within a run.
+Content (category levels, brand, price, condition, location, attributes, text) never changes within
+a run.
 Popularity does, and is always asked for as of a moment: only events strictly earlier count.
 """
 
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,18 +40,36 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
+class Bags:
+    """Several codes an item, for n items: those of item i are codes[offsets[i]:offsets[i + 1]].
+
+    codes int64 [m], each below `cardinality`; offsets int64 [n + 1].
+    """
+
+    codes: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    cardinality: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], cardinality: int) -> Self:
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(codes) for codes in rows], out=offsets[1:])
+        codes = np.fromiter((code for row in rows for code in row), np.int64, offsets[-1])
+        return cls(codes, offsets, cardinality)
+
+
+@dataclass(frozen=True, slots=True)
 class ItemFeatures:
     """Content of n items as numbers.
 
     categorical int64 [n, fields]: a code per field, 0 where unknown; cardinalities [fields].
-    ngrams int64 [m] and offsets int64 [n + 1]: hashed n-grams of item i's title and description
-    are ngrams[offsets[i]:offsets[i + 1]], each below TEXT_BUCKETS.
+    text: hashed n-grams of title and description. attributes: a code for each `name = value`.
     """
 
     categorical: NDArray[np.int64]
     cardinalities: tuple[int, ...]
-    ngrams: NDArray[np.int64]
-    offsets: NDArray[np.int64]
+    text: Bags
+    attributes: Bags
 
     def __len__(self) -> int:
         return len(self.categorical)
@@ -68,14 +88,34 @@ class ItemFeatures:
         ]
         texts = zip(catalog.title, catalog.description, strict=True)
         hashed = [text_ngrams(f"{title} {description}") for title, description in texts]
-        offsets = np.zeros(len(hashed) + 1, np.int64)
-        np.cumsum([len(ngrams) for ngrams in hashed], out=offsets[1:])
         return cls(
             categorical=np.stack([codes for codes, _ in fields], axis=1),
             cardinalities=tuple(cardinality for _, cardinality in fields),
-            ngrams=np.fromiter((ngram for row in hashed for ngram in row), np.int64, offsets[-1]),
-            offsets=offsets,
+            text=Bags.of(hashed, TEXT_BUCKETS),
+            attributes=attribute_codes(catalog.attributes),
         )
+
+
+def attribute_codes(attributes: Sequence[Mapping[str, Any]]) -> Bags:
+    """A code for each value of each attribute that several items have, in the order of the names.
+
+    The elements of a list are values, one by one; objects within are none. What one item alone has
+    tells nothing of any other, and its id says as much.
+    """
+    pairs = [
+        sorted({(name, str(one)) for name, value in row.items() for one in _elements(value)})
+        for row in attributes
+    ]
+    counts = Counter(pair for row in pairs for pair in row)
+    shared = sorted(pair for pair, items in counts.items() if items > 1)
+    code = {pair: number for number, pair in enumerate(shared)}
+    return Bags.of([[code[pair] for pair in row if pair in code] for row in pairs], len(shared))
+
+
+def _elements(value: Any) -> Sequence[Any]:
+    if isinstance(value, list):
+        return [element for element in value if not isinstance(element, dict | list)]
+    return [] if value is None or isinstance(value, dict) else [value]
 
 
 def text_ngrams(text: str) -> list[int]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vitrina.towers.features import POPULARITY_FEATURES, TEXT_BUCKETS, ItemFeatures
+from vitrina.towers.features import POPULARITY_FEATURES, Bags, ItemFeatures
 
 HIDDEN = 128
 TEXT_DIM = 32
@@ -22,88 +22,150 @@ def field_width(cardinality: int) -> int:
     return int(min(48, max(4, round(5 * cardinality**0.25))))
 
 
-class ItemTower(nn.Module):
-    """Content, text, popularity as of a moment, and the item's id → unit vector [dim].
+class MeanOfBag(nn.Module):
+    """The mean vector of an item's codes [width]; zero for an item without any."""
 
-    The id table starts from a factorisation of who bought what (`towers.factors`), so that the
-    little training time goes into what the factors do not know: content and time. It stays as it
-    is; a linear map learns how to read it. Items without events have a zero row there and stand
-    by their content alone, which is also what `id_dropout` trains for.
+    codes: Tensor
+    offsets: Tensor
+
+    def __init__(self, bags: Bags, width: int) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.from_numpy(bags.codes))
+        self.register_buffer("offsets", torch.from_numpy(bags.offsets))
+        self.table = nn.EmbeddingBag(bags.cardinality, width, mode="mean")
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """rows int64 [n] → [n, width]."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        offsets = torch.cumsum(lengths, 0) - lengths
+        within = torch.arange(int(lengths.sum()), device=rows.device)
+        within = within - torch.repeat_interleave(offsets, lengths)
+        codes = self.codes[torch.repeat_interleave(starts, lengths) + within]
+        vectors: Tensor = self.table(codes, offsets)
+        return vectors
+
+
+class Content(nn.Module):
+    """What is known of an item without its id: [width] numbers.
+
+    Category levels, brand, condition, location and price bucket, an embedding each; the mean of
+    its text's n-grams, and of its attributes.
     """
 
-    ngrams: Tensor
-    ngram_offsets: Tensor
     categorical: Tensor
-    id_table: Tensor
 
-    def __init__(
-        self, features: ItemFeatures, id_table: NDArray[np.float32], dim: int, id_dropout: float
-    ) -> None:
-        """id_table float32 [items, id_dim]."""
+    def __init__(self, features: ItemFeatures, dim: int) -> None:
         super().__init__()
-        self.id_dropout = id_dropout
-        for name, values in (
-            ("categorical", features.categorical),
-            ("ngrams", features.ngrams),
-            ("ngram_offsets", features.offsets),
-            ("id_table", id_table),
-        ):
-            self.register_buffer(name, torch.from_numpy(values))
+        self.register_buffer("categorical", torch.from_numpy(features.categorical))
         self.fields = nn.ModuleList(
             nn.Embedding(cardinality, field_width(cardinality))
             for cardinality in features.cardinalities
         )
-        self.text = nn.EmbeddingBag(TEXT_BUCKETS, TEXT_DIM, mode="mean")
-        for table in (*self.fields, self.text):
+        self.text = MeanOfBag(features.text, TEXT_DIM)
+        self.attributes = (
+            MeanOfBag(features.attributes, dim) if features.attributes.cardinality else None
+        )
+        for table in (*self.fields, self.text.table):
             nn.init.normal_(table.weight, std=0.1)
-        id_dim = id_table.shape[1]
-        width = sum(field_width(c) for c in features.cardinalities)
-        self.content = nn.Sequential(
-            nn.Linear(width + TEXT_DIM + POPULARITY_FEATURES + id_dim, HIDDEN),
+        self.width = sum(field_width(c) for c in features.cardinalities) + TEXT_DIM
+        if self.attributes is not None:
+            nn.init.normal_(self.attributes.table.weight, std=1 / math.sqrt(dim))
+            self.width += dim
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """rows int64 [n] → everything [n, width], and of it the attributes [n, dim], if any."""
+        parts = [table(self.categorical[rows, i]) for i, table in enumerate(self.fields)]
+        parts.append(self.text(rows))
+        attributes = None if self.attributes is None else self.attributes(rows)
+        if attributes is not None:
+            parts.append(attributes)
+        return torch.cat(parts, dim=1), attributes
+
+
+class ItemTower(nn.Module):
+    """Content, the item's id, and popularity as of a moment if it is asked for → unit vector [dim].
+
+    The id table is learnt, or, given `factors`, stays what a factorisation of who bought what
+    (`towers.factors`) has found, and a linear map learns how to read it. A learnt id counts by how
+    much there is to learn it from, n / (n + k) for n events and a learnt k; factors are short where
+    there is little. So an item without events stands by its content alone, and `id_dropout` trains
+    for that.
+    """
+
+    events: Tensor
+    id_table: Tensor
+
+    def __init__(
+        self,
+        features: ItemFeatures,
+        events: NDArray[np.int64],
+        dim: int,
+        *,
+        id_dropout: float,
+        factors: NDArray[np.float32] | None = None,
+        popularity: bool = False,
+    ) -> None:
+        """events int64 [items]: of each item in training. factors float32 [items, id_dim]."""
+        super().__init__()
+        self.id_dropout = id_dropout
+        self.content = Content(features, dim)
+        self.register_buffer("events", torch.from_numpy(events.astype(np.float32)))
+        self.from_id: nn.Module = nn.Identity()
+        if factors is None:
+            self.id_table = nn.Parameter(torch.randn(len(features), dim) / math.sqrt(dim))
+            self.log_k = nn.Parameter(torch.zeros(()))
+        else:
+            self.register_buffer("id_table", torch.from_numpy(factors))
+            self.from_id = nn.Linear(factors.shape[1], dim, bias=False)
+            if factors.shape[1] == dim:
+                nn.init.eye_(self.from_id.weight)
+        extra = POPULARITY_FEATURES if popularity else 0
+        self.mix = nn.Sequential(
+            nn.Linear(self.content.width + extra + self.id_table.shape[1], HIDDEN),
             nn.GELU(),
             nn.Linear(HIDDEN, dim),
         )
-        self.from_id = nn.Linear(id_dim, dim, bias=False)
-        if id_dim == dim:
-            nn.init.eye_(self.from_id.weight)
-        self.from_popularity = nn.Linear(POPULARITY_FEATURES, dim)
+        self.from_popularity = nn.Linear(extra, dim) if popularity else None
 
-    def forward(self, rows: Tensor, popularity: Tensor) -> Tensor:
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def forward(self, rows: Tensor, popularity: Tensor | None = None) -> Tensor:
         """rows int64 [n]: items; popularity [n, POPULARITY_FEATURES] → unit vectors [n, dim]."""
-        ids = self.id_table[rows]
-        if self.training:
-            ids = ids * (torch.rand(len(rows), 1) >= self.id_dropout)
-        popularity = (popularity - 1.0) / 2.0
-        fields = [table(self.categorical[rows, i]) for i, table in enumerate(self.fields)]
-        content = torch.cat([*fields, self._text(rows), popularity, ids], dim=1)
-        return F.normalize(
-            self.content(content) + self.from_id(ids) + self.from_popularity(popularity), dim=1
-        )
+        ids = self._ids(rows)
+        content, direct = self.content(rows)
+        parts, vectors = [content, ids], self.from_id(ids)
+        if direct is not None:
+            vectors = vectors + direct
+        if self.from_popularity is not None and popularity is not None:
+            popularity = (popularity - 1.0) / 2.0
+            parts.insert(1, popularity)
+            vectors = vectors + self.from_popularity(popularity)
+        return F.normalize(vectors + self.mix(torch.cat(parts, dim=1)), dim=1)
 
-    def _text(self, rows: Tensor) -> Tensor:
-        """Mean n-gram vector of each row [n, TEXT_DIM]; zero for a row without text."""
-        starts = self.ngram_offsets[rows]
-        lengths = self.ngram_offsets[rows + 1] - starts
-        offsets = torch.cumsum(lengths, 0) - lengths
-        within = torch.arange(int(lengths.sum())) - torch.repeat_interleave(offsets, lengths)
-        ngrams = self.ngrams[torch.repeat_interleave(starts, lengths) + within]
-        vectors: Tensor = self.text(ngrams, offsets)
-        return vectors
+    def _ids(self, rows: Tensor) -> Tensor:
+        """What is known of each row by its id alone, [n, id_dim]; in training, some are hidden."""
+        ids = F.embedding(rows, self.id_table)
+        if isinstance(self.id_table, nn.Parameter):
+            events = self.events[rows, None]
+            ids = ids * (events / (events + self.log_k.exp()))
+        if self.training:
+            ids = ids * (torch.rand(len(rows), 1, device=ids.device) >= self.id_dropout)
+        return ids
 
     @torch.no_grad()
-    def embed_catalog(self, popularity: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed_catalog(self, popularity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Vectors float32 [items, dim] of the whole catalog, given popularity as of now."""
         was_training = self.training
         self.eval()
-        rows = torch.arange(len(self.categorical))
-        features = torch.from_numpy(popularity)
+        rows = torch.arange(len(self))
+        features = None if popularity is None else torch.from_numpy(popularity)
         vectors = torch.cat(
-            [self(chunk, features[chunk]) for chunk in torch.split(rows, EMBED_CHUNK)]
+            [
+                self(chunk, None if features is None else features[chunk])
+                for chunk in torch.split(rows, EMBED_CHUNK)
+            ]
         )
         self.train(was_training)
         return vectors.numpy()
-
-
-def initial_log_scale(temperature: float) -> float:
-    """ln(1 / temperature), what the learnt temperature is stored as."""
-    return math.log(1.0 / temperature)

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrina.encoding import SECONDS_PER_DAY, EncodedBatch, age_days
+from vitrina.encoding import MAX_AGE_DAYS, SECONDS_PER_DAY, EncodedBatch, age_days
 from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.towers.features import FOUR_WEEKS, PopularityFeatures, first_of_pair
@@ -255,11 +255,16 @@ def newest_histories(
 
 
 def encode_events(
-    interactions: Interactions, positions: NDArray[np.int64], mask: NDArray[np.bool_]
+    interactions: Interactions,
+    positions: NDArray[np.int64],
+    mask: NDArray[np.bool_],
+    *,
+    max_age_days: float = MAX_AGE_DAYS,
 ) -> EncodedBatch:
     """Events at `positions` [B, L], oldest first, as the user tower's input."""
     newest = np.take_along_axis(positions, mask.sum(1, keepdims=True) - 1, 1)
-    days = age_days(interactions.timestamp_us[newest], interactions.timestamp_us[positions])
+    moments = interactions.timestamp_us
+    days = age_days(moments[newest], moments[positions], max_age_days)
     return EncodedBatch(
         rows=np.where(mask, interactions.row[positions], 0).astype(np.int64),
         event_types=np.where(mask, interactions.event_type[positions], 0).astype(np.int64),

@@ -28,12 +28,13 @@ from vitrina.lake.catalog import CatalogTable, load_catalog
 from vitrina.lake.sequences import Interactions, load_interactions
 from vitrina.lake.split import TimeSplit, choose_split
 from vitrina.lake.tables import current_tables
-from vitrina.settings import Settings
+from vitrina.settings import Settings, TrainSettings
 from vitrina.towers.checkpoint import remove_checkpoints
 from vitrina.towers.export import export_user_tower, save_weights
 from vitrina.towers.features import PopularityFeatures
-from vitrina.towers.moments import newest_histories
-from vitrina.towers.training import TrainProgress, build, fit, tower_inputs
+from vitrina.towers.moments import newest_histories, user_starts
+from vitrina.towers.objectives import tower_inputs
+from vitrina.towers.training import TrainProgress, TwoTowers, build, fit
 from vitrina.towers.user_tower import TowardsCentre
 
 TOWERS: Final = "towers"
@@ -41,7 +42,7 @@ ITEM_TOWER, USER_TOWER = "item_tower.safetensors", "user_tower.safetensors"
 ENCODER: Final = "user_tower.onnx"
 VECTORS, REPORT = "vectors.safetensors", "training.json"
 PARITY_USERS: Final = 64
-CENTRE_CHUNKS: Final = 16
+ENCODE_USERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,7 @@ def train(
             progress(report)
 
     state = fit(towers, data.interactions, data.type_weights, settings.train, runs, identity, watch)
-    popularity = PopularityFeatures(data.interactions, len(data.catalog)).at(data.split.cut_us)
-    vectors = towers.item.embed_catalog(popularity)
-    user = towards_centre(towers.user, vectors, data.interactions, settings.train.max_history)
+    vectors, user = served(towers, data, settings.train)
     folder = runs / TOWERS
     with replaced(folder) as partial:
         save_weights(towers.item, partial / ITEM_TOWER)
@@ -170,6 +169,17 @@ def training_identity(settings: Settings, split: TimeSplit) -> str:
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
+def served(
+    towers: TwoTowers, data: TrainingData, settings: TrainSettings
+) -> tuple[NDArray[np.float32], nn.Module]:
+    """What a bundle holds of trained towers: the catalog's vectors, and the user tower."""
+    if settings.objective == "next_item":
+        return towers.item.embed_catalog(), towers.user
+    popularity = PopularityFeatures(data.interactions, len(data.catalog)).at(data.split.cut_us)
+    vectors = towers.item.embed_catalog(popularity)
+    return vectors, towards_centre(towers.user, vectors, data.interactions, settings.max_history)
+
+
 def towards_centre(
     encoder: nn.Module,
     vectors: NDArray[np.float32],
@@ -177,14 +187,31 @@ def towards_centre(
     max_history: int,
 ) -> TowardsCentre:
     """The trained encoder, drawn towards the mean of all shoppers' vectors."""
-    total = torch.zeros(vectors.shape[1])
-    items = torch.from_numpy(vectors)
+    everybody = np.arange(len(interactions.user_ids))
+    total = user_vectors(encoder, vectors, interactions, everybody, max_history).sum(0)
+    return TowardsCentre(encoder, torch.from_numpy(total / np.linalg.norm(total))).eval()
+
+
+def user_vectors(
+    encoder: nn.Module,
+    vectors: NDArray[np.float32],
+    interactions: Interactions,
+    users: NDArray[np.int64],
+    max_history: int,
+) -> NDArray[np.float32]:
+    """Unit vectors float32 [B, dim] of B shoppers after their newest event.
+
+    vectors float32 [items, dim]: the catalog's.
+    """
+    items, found = torch.from_numpy(vectors), np.empty((len(users), vectors.shape[1]), np.float32)
+    # Histories of like length share a chunk.
+    order = np.argsort(np.diff(user_starts(interactions))[users], kind="stable")
     with torch.no_grad():
-        for chunk in np.array_split(np.arange(len(interactions.user_ids)), CENTRE_CHUNKS):
-            if len(chunk):
-                batch = newest_histories(interactions, chunk, max_history)
-                total += encoder(items[torch.from_numpy(batch.rows)], *tower_inputs(batch)).sum(0)
-    return TowardsCentre(encoder, total / total.norm()).eval()
+        for chunk in np.split(order, np.arange(ENCODE_USERS, len(order), ENCODE_USERS)):
+            batch = newest_histories(interactions, users[chunk], max_history)
+            history = items[torch.from_numpy(batch.rows)]
+            found[chunk] = encoder(history, *tower_inputs(batch)).numpy()
+    return found
 
 
 def sample_histories(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vitrina.encoding import EncodedBatch
 from vitrina.errors import TrainingError
 from vitrina.lake.catalog import CatalogTable
 from vitrina.lake.sequences import Interactions
@@ -25,25 +23,20 @@ from vitrina.towers.checkpoint import (
     remove_checkpoints,
     resume,
     save_checkpoint,
+    trainable,
 )
 from vitrina.towers.factors import item_factors
 from vitrina.towers.features import ItemFeatures
 from vitrina.towers.item_tower import ItemTower
-from vitrina.towers.losses import sampled_softmax
-from vitrina.towers.moments import Batch, MomentSampler
+from vitrina.towers.objectives import Objective, objective_of
 from vitrina.towers.user_tower import SummaryEncoder, UserTower
 
-LEARNING_RATE: Final = 3e-3
 WARM_UP_STEPS: Final = 50
-WEIGHT_DECAY: Final = 0.01
 AVERAGE_KEEP: Final = 0.98
 """Weights are averaged over about the last 50 steps; the average is what is kept."""
 GRADIENT_NORM: Final = 5.0
 FIRST_TEMPERATURE: Final = 0.1
 LOWEST_TEMPERATURE: Final = 0.02
-ID_DROPOUT: Final = 0.1
-FIRST_MOMENT_SHARE: Final = 0.1
-"""Moments begin after this share of the data's time: before it, histories are too short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +51,20 @@ class TrainProgress:
     seconds_left: float
 
 
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How well retrieval does while training goes on, and when to stop.
+
+    measure: a figure of the towers, in evaluation mode and with the averaged weights; higher is
+    better. every: steps from one to the next. patience: how many in a row without a new best end
+    the training.
+    """
+
+    measure: Callable[[TwoTowers], float]
+    every: int
+    patience: int
+
+
 class TwoTowers(nn.Module):
     """Both towers and the temperature they share."""
 
@@ -67,47 +74,12 @@ class TwoTowers(nn.Module):
         self.user = user
         self.log_scale = nn.Parameter(torch.tensor(math.log(1.0 / FIRST_TEMPERATURE)))
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean sampled-softmax loss of a batch, in nats."""
-        rows, place = np.unique(
-            np.concatenate([batch.histories.rows.ravel(), batch.candidates]), return_inverse=True
-        )
-        items = self.item(torch.from_numpy(rows), torch.from_numpy(batch.popularity[rows]))
-        histories, candidates = np.split(place, [batch.histories.rows.size])
-        histories = histories.reshape(batch.histories.rows.shape)
-        # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
-        history = F.embedding(torch.from_numpy(histories), items)
-        return sampled_softmax(
-            user=self.user(history, *tower_inputs(batch.histories)),
-            candidates=F.embedding(torch.from_numpy(candidates), items),
-            log_q=torch.from_numpy(batch.log_q),
-            positives=torch.from_numpy(batch.positives),
-            excluded=torch.from_numpy(batch.excluded),
-            scale=self.log_scale.exp(),
-            weights=torch.from_numpy(batch.weights),
-        )
-
-
-def tower_inputs(batch: EncodedBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Event types, days and mask of a batch: the user tower's inputs beside the vectors."""
-    return (
-        torch.from_numpy(batch.event_types),
-        torch.from_numpy(batch.days),
-        torch.from_numpy(batch.mask),
-    )
-
 
 def user_tower(settings: TrainSettings, event_types: int) -> nn.Module:
     """The encoder that the settings ask for."""
     if settings.encoder == "mlp":
-        return SummaryEncoder(settings.dim)
-    return UserTower(settings.dim, event_types)
-
-
-def first_moment(interactions: Interactions) -> int:
-    """Where the training moments begin, in microseconds."""
-    first, last = interactions.timestamp_us.min(), interactions.timestamp_us.max()
-    return int(first + (last - first) * FIRST_MOMENT_SHARE)
+        return SummaryEncoder(settings.dim, dropout=settings.dropout)
+    return UserTower(settings.dim, event_types, blocks=settings.blocks, dropout=settings.dropout)
 
 
 def build(
@@ -121,8 +93,15 @@ def build(
             f"the least; ingest more."
         )
     torch.manual_seed(settings.seed)
-    factors = item_factors(interactions, len(catalog), settings.dim)
-    item = ItemTower(ItemFeatures.from_catalog(catalog), factors, settings.dim, ID_DROPOUT)
+    moments = settings.objective == "discoveries"
+    item = ItemTower(
+        ItemFeatures.from_catalog(catalog),
+        np.bincount(interactions.row, minlength=len(catalog)),
+        settings.dim,
+        id_dropout=settings.id_dropout,
+        factors=item_factors(interactions, len(catalog), settings.dim) if moments else None,
+        popularity=moments,
+    )
     return TwoTowers(item, user_tower(settings, event_types))
 
 
@@ -134,24 +113,24 @@ def fit(
     folder: Path,
     identity: str,
     progress: Callable[[TrainProgress], None] | None = None,
+    validation: Validation | None = None,
 ) -> TrainingState:
     """Train in place, ending with the averaged weights; resumes from `folder` if it can.
 
+    With `validation`, those are the averaged weights of the step that it found best.
     type_weights float32 [types]: weight of each event type. identity: see `save_checkpoint`.
     With the same seed and the same interruptions or none, the weights come out the same.
     Raises TrainingError, keeping the last checkpoint, when the loss is no longer a number.
     """
-    sampler = MomentSampler(
-        interactions,
-        len(towers.item.categorical),
-        type_weights,
-        max_history=settings.max_history,
-        first_moment_us=first_moment(interactions),
-    )
+    objective = objective_of(interactions, len(towers.item), type_weights, settings)
     scale, weights = [towers.log_scale], [*towers.item.parameters(), *towers.user.parameters()]
     optimiser = torch.optim.AdamW(
         [
-            {"params": weights, "lr": LEARNING_RATE, "weight_decay": WEIGHT_DECAY},
+            {
+                "params": weights,
+                "lr": settings.learning_rate,
+                "weight_decay": settings.weight_decay,
+            },
             {"params": scale, "lr": 1e-2, "weight_decay": 0.0},
         ],
         betas=(0.9, 0.98),
@@ -162,9 +141,11 @@ def fit(
         remove_checkpoints(folder)
     towers.train()
     started, saved, first_step = time.monotonic(), time.monotonic(), state.step
-    while state.step < settings.steps:
-        batch = sampler.sample(state.rng)
-        _step(towers, state, batch, settings.steps)
+    while state.step < settings.steps and not _exhausted(state, validation):
+        batch = objective.batch(state.step, state.rng)
+        _step(towers, state, objective, batch, settings)
+        if validation is not None and state.step % validation.every == 0:
+            _validate(towers, state, validation)
         now = time.monotonic()
         if now - saved > settings.checkpoint_minutes * 60:
             save_checkpoint(folder, state, identity)
@@ -177,28 +158,60 @@ def fit(
                     steps=settings.steps,
                     loss=state.loss,
                     temperature=math.exp(-towers.log_scale.item()),
-                    examples_per_second=done * len(batch.weights) / seconds,
+                    examples_per_second=done * objective.examples(batch) / seconds,
                     seconds_left=seconds / done * (settings.steps - state.step),
                 )
             )
-    with torch.no_grad():
-        for name, parameter in towers.named_parameters():
-            parameter.copy_(average[name])
+    _copy(state.best or state.average, towers)
     towers.eval()
     return state
 
 
-def _step(towers: TwoTowers, state: TrainingState, batch: Batch, steps: int) -> None:
+def _validate(towers: TwoTowers, state: TrainingState, validation: Validation) -> None:
+    """Judge the averaged weights, and keep a copy of them if they are the best so far."""
+    current = {name: value.clone() for name, value in trainable(towers).items()}
+    _copy(state.average, towers)
+    towers.eval()
+    value = validation.measure(towers)
+    if value > max((known for _, known in state.curve), default=-math.inf):
+        state.best = {name: value.clone() for name, value in trainable(towers).items()}
+    state.curve.append((state.step, value))
+    _copy(current, towers)
+    towers.train()
+
+
+def _exhausted(state: TrainingState, validation: Validation | None) -> bool:
+    """Whether validation has not got better for too long."""
+    if validation is None or not state.curve:
+        return False
+    values = [value for _, value in state.curve]
+    return len(values) - 1 - int(np.argmax(values)) >= validation.patience
+
+
+def _copy(weights: Mapping[str, Tensor], towers: TwoTowers) -> None:
+    with torch.no_grad():
+        for name, value in trainable(towers).items():
+            if name in weights:
+                value.copy_(weights[name])
+
+
+def _step(
+    towers: TwoTowers,
+    state: TrainingState,
+    objective: Objective,
+    batch: Any,
+    settings: TrainSettings,
+) -> None:
     """One update of the weights and of their moving average."""
-    rate = LEARNING_RATE * min(1.0, (state.step + 1) / WARM_UP_STEPS)
-    state.optimiser.param_groups[0]["lr"] = rate * max(0.02, 1.0 - state.step / steps)
-    loss = towers.loss(batch)
+    rate = settings.learning_rate * min(1.0, (state.step + 1) / WARM_UP_STEPS)
+    state.optimiser.param_groups[0]["lr"] = rate * max(0.02, 1.0 - state.step / settings.steps)
+    loss = objective.loss(towers, batch)
     value = loss.item()
     if not math.isfinite(value):
         raise TrainingError(
-            f"The loss became {value} at step {state.step + 1} (moment {batch.moment_us} µs). "
-            f"The last checkpoint is kept. Look for extreme values in the data ('vitrina ingest' "
-            f"reports them), or train with another train.seed."
+            f"The loss became {value} at step {state.step + 1} ({objective.about(batch)}). The "
+            f"last checkpoint is kept. Look for extreme values in the data ('vitrina ingest' "
+            f"reports them), or train with another train.seed or a lower train.learning_rate."
         )
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

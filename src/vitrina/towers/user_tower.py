@@ -4,16 +4,21 @@ Two encoders of one signature: the causal transformer that is the default, and t
 a summary of the history, which costs a tenth and is the one to beat.
 Inputs, as `encoding.EncodedBatch` has them, padded on the right:
 item_vectors float32 [B, L, dim]; event_types int64 [B, L]; days float32 [B, L], the age of each
-event before the newest; mask bool [B, L]. Output: unit vectors float32 [B, dim].
+event before the newest; mask bool [B, L]. Output: unit vectors float32 [B, dim]. `states` gives
+the vector that the shopper had after each of the events, [B, L, dim]: training on whole sequences
+asks for all of them at once, and none of them depends on what came later.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from vitrina.encoding import MAX_AGE_DAYS
 
 GAP_BUCKETS = 32
 MEAN_DECAYS_PER_DAY = (0.0, 0.03, 0.2)
@@ -72,7 +77,7 @@ class Block(nn.Module):
 
 
 class Centring(nn.Module):
-    """Takes the running mean off its input [B, width].
+    """Takes the running mean off its input [..., width].
 
     Averages of many unit vectors are much alike; centred, what sets shoppers apart shows.
     """
@@ -86,7 +91,7 @@ class Centring(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             with torch.no_grad():
-                self.mean.lerp_(x.mean(0), RUNNING_SHARE)
+                self.mean.lerp_(x.flatten(0, -2).mean(0), RUNNING_SHARE)
         return x - self.mean
 
 
@@ -122,16 +127,38 @@ class UserTower(nn.Module):
     def forward(
         self, item_vectors: Tensor, event_types: Tensor, days: Tensor, mask: Tensor
     ) -> Tensor:
+        x = self._attended(item_vectors, event_types, days, mask)
+        last = torch.gather(x, 1, _last(mask)[:, None, None].expand(-1, 1, x.shape[-1]))[:, 0]
+        means = [recency_mean(item_vectors, days, mask, decay) for decay in MEAN_DECAYS_PER_DAY]
+        return self._unit(last, means)
+
+    def states(
+        self, item_vectors: Tensor, event_types: Tensor, days: Tensor, mask: Tensor
+    ) -> Tensor:
+        """What `forward` would return after each event: unit vectors [B, L, dim].
+
+        Where there is no event, the numbers mean nothing.
+        """
+        x = self._attended(item_vectors, event_types, days, mask)
+        return self._unit(x, causal_recency_means(item_vectors, days, mask, MEAN_DECAYS_PER_DAY))
+
+    def _attended(
+        self, item_vectors: Tensor, event_types: Tensor, days: Tensor, mask: Tensor
+    ) -> Tensor:
+        """The events as the last block leaves them, [B, L, dim]."""
         # Unit vectors have numbers of size 1/√dim; the scale brings them to that of a norm layer.
         x = self.from_item(item_vectors) * math.sqrt(item_vectors.shape[-1])
         x = x + self.event_type(event_types) + self.gap(gap_buckets(days))
         visible, log_days = _attendable(days, mask)
         for block in self.blocks:
             x = block(x, visible, log_days)
-        last = torch.gather(x, 1, _last(mask)[:, None, None].expand(-1, 1, x.shape[-1]))[:, 0]
-        means = [recency_mean(item_vectors, days, mask, decay) for decay in MEAN_DECAYS_PER_DAY]
-        averages = self.means_norm(torch.cat(means, dim=-1))
-        head = self.head(torch.cat([self.last_norm(last), averages], dim=-1))
+        attended: Tensor = x
+        return attended
+
+    def _unit(self, last: Tensor, means: Sequence[Tensor]) -> Tensor:
+        """last [..., dim]: newest event as attended to; means, each [..., dim]: of the history."""
+        averages = self.means_norm(torch.cat(list(means), dim=-1))
+        head: Tensor = self.head(torch.cat([self.last_norm(last), averages], dim=-1))
         return F.normalize(head + self.general + self.mean_share * means[0], dim=-1)
 
 
@@ -163,6 +190,18 @@ class SummaryEncoder(nn.Module):
             dim=-1,
         )
         return F.normalize(self.mlp(summary), dim=-1)
+
+    def states(
+        self, item_vectors: Tensor, event_types: Tensor, days: Tensor, mask: Tensor
+    ) -> Tensor:
+        """What `forward` would return after each event, as of `UserTower.states`."""
+        place = torch.arange(mask.shape[1], device=mask.device)
+        behind = place[:, None] - place[None]
+        means = [
+            (window / window.sum(-1, keepdim=True)) @ item_vectors
+            for window in (((behind >= 0) & (behind < n)).float() for n in (len(place), 5, 1))
+        ]
+        return F.normalize(self.mlp(torch.cat(means, dim=-1)), dim=-1)
 
 
 class TowardsCentre(nn.Module):
@@ -200,6 +239,20 @@ def recency_mean(vectors: Tensor, days: Tensor, mask: Tensor, decay_per_day: flo
     return (weights[:, None] @ vectors)[:, 0] / weights.sum(1, keepdim=True).clamp(min=1e-6)
 
 
+def causal_recency_means(
+    vectors: Tensor, days: Tensor, mask: Tensor, decays_per_day: Sequence[float]
+) -> list[Tensor]:
+    """`recency_mean` of the events up to each one, for each decay: [B, L, dim] each."""
+    place = torch.arange(days.shape[1], device=days.device)
+    earlier = (place[:, None] >= place[None]) & mask[:, None]
+    since = _since(days)
+    means = []
+    for decay in decays_per_day:
+        weights = torch.exp(-decay * since) * earlier
+        means.append(weights @ vectors / weights.sum(-1, keepdim=True).clamp(min=1e-6))
+    return means
+
+
 def _attendable(days: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Which events see which (bool [B, L, L]: real ones not later, and themselves), and the
     time between them, log2(1 + days) [B, L, L]."""
@@ -207,8 +260,12 @@ def _attendable(days: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     earlier = place[:, None] >= place[None]
     itself = place[:, None] == place[None]
     visible = (earlier & mask[:, None]) | itself
-    between = (days[:, None] - days[:, :, None]).clamp(min=0.0)
-    return visible, torch.log2(1.0 + between)
+    return visible, torch.log2(1.0 + _since(days))
+
+
+def _since(days: Tensor) -> Tensor:
+    """How long before event t event s was, in days: [B, L (t), L (s)], at most MAX_AGE_DAYS."""
+    return (days[:, None] - days[:, :, None]).clamp(min=0.0, max=MAX_AGE_DAYS)
 
 
 def _last(mask: Tensor) -> Tensor:

@@ -1,0 +1,168 @@
+"""What the towers are trained for: where batches come from, and the loss of one."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vitrina.encoding import EncodedBatch
+from vitrina.lake.sequences import Interactions
+from vitrina.settings import TrainSettings
+from vitrina.towers.item_tower import ItemTower
+from vitrina.towers.losses import full_softmax, sampled_softmax
+from vitrina.towers.moments import Batch, MomentSampler
+from vitrina.towers.next_item import SequenceBatch, SequenceSampler
+
+FIRST_MOMENT_SHARE: Final = 0.1
+"""Moments begin after this share of the data's time: before it, histories are too short."""
+
+
+class Towers(Protocol):
+    """What a loss needs of the towers. log_scale: ln(1 / temperature), a scalar."""
+
+    item: ItemTower
+    user: Any
+    log_scale: nn.Parameter
+
+
+class Objective(Protocol):
+    """Batches and their loss."""
+
+    def batch(self, step: int, rng: np.random.Generator) -> Any:
+        """The batch of a step, counted from 0; all that is random about it comes from `rng` or
+        from a seed."""
+        ...
+
+    def loss(self, towers: Towers, batch: Any) -> Tensor:
+        """Mean loss of a batch, in nats."""
+        ...
+
+    def examples(self, batch: Any) -> int:
+        """How many training examples a batch is."""
+        ...
+
+    def about(self, batch: Any) -> str:
+        """Where in the data a batch is from, for a person who looks for what is wrong with it."""
+        ...
+
+
+def objective_of(
+    interactions: Interactions,
+    items: int,
+    type_weights: NDArray[np.float32],
+    settings: TrainSettings,
+) -> Objective:
+    """What the settings ask for. type_weights float32 [types]: weight of each event type."""
+    if settings.objective == "next_item":
+        return NextItem(interactions, type_weights, settings)
+    return Discoveries(interactions, items, type_weights, settings)
+
+
+class Discoveries:
+    """What a shopper turns to in the days after a moment and had never met before it."""
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        items: int,
+        type_weights: NDArray[np.float32],
+        settings: TrainSettings,
+    ) -> None:
+        self._sampler = MomentSampler(
+            interactions,
+            items,
+            type_weights,
+            max_history=settings.max_history,
+            first_moment_us=first_moment(interactions),
+        )
+
+    def batch(self, step: int, rng: np.random.Generator) -> Batch:
+        return self._sampler.sample(rng)
+
+    def loss(self, towers: Towers, batch: Batch) -> Tensor:
+        """Sampled softmax over the candidates of the moment."""
+        rows, place = np.unique(
+            np.concatenate([batch.histories.rows.ravel(), batch.candidates]), return_inverse=True
+        )
+        items = towers.item(torch.from_numpy(rows), torch.from_numpy(batch.popularity[rows]))
+        histories, candidates = np.split(place, [batch.histories.rows.size])
+        histories = histories.reshape(batch.histories.rows.shape)
+        # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
+        history = F.embedding(torch.from_numpy(histories), items)
+        return sampled_softmax(
+            user=towers.user(history, *tower_inputs(batch.histories)),
+            candidates=F.embedding(torch.from_numpy(candidates), items),
+            log_q=torch.from_numpy(batch.log_q),
+            positives=torch.from_numpy(batch.positives),
+            excluded=torch.from_numpy(batch.excluded),
+            scale=towers.log_scale.exp(),
+            weights=torch.from_numpy(batch.weights),
+        )
+
+    def examples(self, batch: Batch) -> int:
+        return len(batch.weights)
+
+    def about(self, batch: Batch) -> str:
+        return f"{len(batch.weights)} shoppers at the moment {batch.moment_us} µs"
+
+
+class NextItem:
+    """After each event of a sequence, the next one, among all items of the catalog."""
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        type_weights: NDArray[np.float32],
+        settings: TrainSettings,
+    ) -> None:
+        self._sampler = SequenceSampler(
+            interactions,
+            type_weights,
+            max_history=settings.max_history,
+            batch_events=settings.batch_events,
+            seed=settings.seed,
+        )
+        self.steps_per_epoch = self._sampler.batches_per_epoch
+
+    def batch(self, step: int, rng: np.random.Generator) -> SequenceBatch:
+        return self._sampler.batch(step)
+
+    def loss(self, towers: Towers, batch: SequenceBatch) -> Tensor:
+        """Softmax over the whole catalog."""
+        items = towers.item(torch.arange(len(towers.item)))
+        history = F.embedding(torch.from_numpy(batch.histories.rows), items)
+        states = towers.user.states(history, *tower_inputs(batch.histories)).flatten(0, 1)
+        return full_softmax(
+            F.embedding(torch.from_numpy(batch.states), states),
+            items,
+            torch.from_numpy(batch.targets),
+            towers.log_scale.exp(),
+            torch.from_numpy(batch.weights),
+        )
+
+    def examples(self, batch: SequenceBatch) -> int:
+        return len(batch.targets)
+
+    def about(self, batch: SequenceBatch) -> str:
+        rows = np.unique(batch.targets)
+        return f"{len(batch.histories.rows)} sequences, targets the item rows {rows[:20].tolist()}…"
+
+
+def first_moment(interactions: Interactions) -> int:
+    """Where the training moments begin, in microseconds."""
+    first, last = interactions.timestamp_us.min(), interactions.timestamp_us.max()
+    return int(first + (last - first) * FIRST_MOMENT_SHARE)
+
+
+def tower_inputs(batch: EncodedBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Event types, days and mask of a batch: the user tower's inputs beside the vectors."""
+    return (
+        torch.from_numpy(batch.event_types),
+        torch.from_numpy(batch.days),
+        torch.from_numpy(batch.mask),
+    )
