@@ -29,7 +29,7 @@ from torch import Tensor
 from vitrina.towers.losses.weights import weighted_mean
 
 MASKED = -1e9
-"""The score of what does not count: finite, so that a row where nothing counts is no special case."""
+"""The score of what does not count: finite, so that a row without negatives is no special case."""
 
 Correction = Literal["classic", "refined"]
 
