@@ -130,6 +130,15 @@ class TrainSettings(Section):
     )
     learning_rate: float = Field(3e-3, gt=0, description="Largest step size of AdamW.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
+    validation_every: int | None = Field(
+        None,
+        ge=0,
+        description="Steps from one look at retrieval for a few held-out shoppers to the next; "
+        "the best weights are kept. 0: none. Default: 100 with next_item, 0 with discoveries.",
+    )
+    patience: int = Field(
+        5, ge=1, description="Looks in a row without a new best that end the training."
+    )
     checkpoint_minutes: float = Field(1.0, gt=0, description="Time between two checkpoints.")
     seed: int = Field(0, ge=0, description="Seed of initialisation and sampling.")
 

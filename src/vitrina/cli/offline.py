@@ -13,6 +13,7 @@ Engine = Literal["duckdb", "spark"]
 
 SHOWN_OF_TRAINING: Final = (
     "steps",
+    "kept_step",
     "resumed_from_step",
     "seconds",
     "loss",

@@ -97,8 +97,9 @@ def train_towers(settings: Settings, *, fresh: bool = False) -> TrainReport:
     with reporting("Training") as report:
 
         def progress(now: TrainProgress) -> None:
+            validation = "" if now.metric is None else f"validation {now.metric:.4f} · "
             note = (
-                f"step {now.step:,} of {now.steps:,} · loss {now.loss:.3f} · "
+                f"step {now.step:,} of {now.steps:,} · loss {now.loss:.3f} · {validation}"
                 f"temperature {now.temperature:.3f} · {now.examples_per_second:,.0f} examples/s · "
                 f"{minutes(now.seconds_left)} left"
             )

@@ -27,8 +27,9 @@ _PREFIX: Final = "checkpoint-"
 class TrainingState:
     """What changes during training.
 
-    average: the moving average of the weights. curve: steps, and the validation figure at each.
-    best: what was served at the best of them, empty before the first.
+    average: the moving average of the weights. losses: steps, and the moving average of the loss
+    at each. curve: steps, and the validation figure at each. best: what was served at the best of
+    them, empty before the first.
     """
 
     model: nn.Module
@@ -37,8 +38,14 @@ class TrainingState:
     rng: np.random.Generator
     step: int = 0
     loss: float = float("nan")
+    losses: list[tuple[int, float]] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def kept_step(self) -> int:
+        """The step whose weights are the best so far; without validation, the newest."""
+        return max(self.curve, key=lambda point: point[1])[0] if self.curve else self.step
 
 
 def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
@@ -64,6 +71,7 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
             "identity": identity,
             "step": state.step,
             "loss": state.loss,
+            "losses": state.losses,
             "curve": state.curve,
             "numpy_rng": _rng_to_json(state.rng),
         }
@@ -116,6 +124,7 @@ def _restore(path: Path, about: Mapping[str, Any], state: TrainingState) -> None
     torch.set_rng_state(tensors["torch_rng"])
     state.rng.bit_generator.state = _rng_from_json(about["numpy_rng"])
     state.step, state.loss = about["step"], about["loss"]
+    state.losses = [(step, value) for step, value in about["losses"]]
     state.curve = [(step, value) for step, value in about["curve"]]
     state.best = {
         name.removeprefix("best."): value

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,24 +30,29 @@ from vitrina.lake.split import TimeSplit, choose_split
 from vitrina.lake.tables import current_tables
 from vitrina.settings import Settings, TrainSettings
 from vitrina.towers.checkpoint import remove_checkpoints
+from vitrina.towers.encode import user_vectors
 from vitrina.towers.export import export_user_tower, save_weights
 from vitrina.towers.features import PopularityFeatures
-from vitrina.towers.moments import newest_histories, user_starts
-from vitrina.towers.objectives import tower_inputs
+from vitrina.towers.moments import newest_histories
 from vitrina.towers.training import TrainProgress, TwoTowers, build, fit
 from vitrina.towers.user_tower import TowardsCentre
+from vitrina.towers.validation import hold_out
 
 TOWERS: Final = "towers"
 ITEM_TOWER, USER_TOWER = "item_tower.safetensors", "user_tower.safetensors"
 ENCODER: Final = "user_tower.onnx"
 VECTORS, REPORT = "vectors.safetensors", "training.json"
 PARITY_USERS: Final = 64
-ENCODE_USERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """What a training run came to. cached: this very training had been completed before."""
+    """What a training run came to. cached: this very training had been completed before.
+
+    metric: what validation measured, None where there was none. curve: (step, metric) of each
+    measurement; kept_step: the best of them, whose weights these are. losses: (step, moving
+    average in nats).
+    """
 
     folder: Path
     steps: int
@@ -59,6 +64,10 @@ class TrainReport:
     parity: float
     identity: str
     data_until_us: int
+    kept_step: int
+    metric: str | None
+    curve: Sequence[Sequence[float]]
+    losses: Sequence[Sequence[float]]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "folder": str(self.folder)}
@@ -113,7 +122,9 @@ def train(
         remove_checkpoints(runs)
     elif (report := completed(runs)) is not None and report.identity == identity:
         return report
-    towers = build(data.interactions, data.catalog, settings.train, len(data.event_types))
+    held = hold_out(data.interactions, len(data.catalog), data.type_weights, settings.train)
+    learnt = data.interactions if held is None else held.train
+    towers = build(learnt, data.catalog, settings.train, len(data.event_types))
     first_step = 0
 
     def watch(report: TrainProgress) -> None:
@@ -122,7 +133,16 @@ def train(
         if progress is not None:
             progress(report)
 
-    state = fit(towers, data.interactions, data.type_weights, settings.train, runs, identity, watch)
+    state = fit(
+        towers,
+        learnt,
+        data.type_weights,
+        settings.train,
+        runs,
+        identity,
+        watch,
+        None if held is None else held.validation(settings.train),
+    )
     vectors, user = served(towers, data, settings.train)
     folder = runs / TOWERS
     with replaced(folder) as partial:
@@ -142,6 +162,10 @@ def train(
             parity=parity,
             identity=identity,
             data_until_us=data.split.cut_us,
+            kept_step=state.kept_step,
+            metric=None if held is None else held.metric,
+            curve=state.curve,
+            losses=state.losses,
         )
         (partial / REPORT).write_bytes(orjson.dumps(report.to_json()))
     remove_checkpoints(runs)
@@ -154,6 +178,8 @@ def completed(runs: Path) -> TrainReport | None:
     if not path.exists():
         return None
     values = orjson.loads(path.read_bytes())
+    if values.keys() != {entry.name for entry in fields(TrainReport)}:
+        return None  # another version's
     return TrainReport(**{**values, "folder": runs / TOWERS, "cached": True})
 
 
@@ -190,28 +216,6 @@ def towards_centre(
     everybody = np.arange(len(interactions.user_ids))
     total = user_vectors(encoder, vectors, interactions, everybody, max_history).sum(0)
     return TowardsCentre(encoder, torch.from_numpy(total / np.linalg.norm(total))).eval()
-
-
-def user_vectors(
-    encoder: nn.Module,
-    vectors: NDArray[np.float32],
-    interactions: Interactions,
-    users: NDArray[np.int64],
-    max_history: int,
-) -> NDArray[np.float32]:
-    """Unit vectors float32 [B, dim] of B shoppers after their newest event.
-
-    vectors float32 [items, dim]: the catalog's.
-    """
-    items, found = torch.from_numpy(vectors), np.empty((len(users), vectors.shape[1]), np.float32)
-    # Histories of like length share a chunk.
-    order = np.argsort(np.diff(user_starts(interactions))[users], kind="stable")
-    with torch.no_grad():
-        for chunk in np.split(order, np.arange(ENCODE_USERS, len(order), ENCODE_USERS)):
-            batch = newest_histories(interactions, users[chunk], max_history)
-            history = items[torch.from_numpy(batch.rows)]
-            found[chunk] = encoder(history, *tower_inputs(batch)).numpy()
-    return found
 
 
 def sample_histories(

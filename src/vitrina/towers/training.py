@@ -37,11 +37,16 @@ AVERAGE_KEEP: Final = 0.98
 GRADIENT_NORM: Final = 5.0
 FIRST_TEMPERATURE: Final = 0.1
 LOWEST_TEMPERATURE: Final = 0.02
+CURVE_POINTS: Final = 200
+"""How often the loss is noted for the learning curve, about."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """What a person watches. loss: moving average in nats; examples: shoppers at a moment."""
+    """What a person watches. loss: moving average in nats; examples: shoppers at a moment.
+
+    metric: the newest figure of validation, None before the first.
+    """
 
     step: int
     steps: int
@@ -49,6 +54,7 @@ class TrainProgress:
     temperature: float
     examples_per_second: float
     seconds_left: float
+    metric: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,8 @@ class Validation:
     """How well retrieval does while training goes on, and when to stop.
 
     measure: a figure of the towers, in evaluation mode and with the averaged weights; higher is
-    better. every: steps from one to the next. patience: how many in a row without a new best end
-    the training.
+    better. every: steps from one to the next; the first is before training, the last after it.
+    patience: how many in a row without a new best end the training.
     """
 
     measure: Callable[[TwoTowers], float]
@@ -140,11 +146,16 @@ def fit(
     if not resume(folder, state, identity):
         remove_checkpoints(folder)
     towers.train()
+    if validation is not None and not state.curve:
+        _validate(towers, state, validation)
     started, saved, first_step = time.monotonic(), time.monotonic(), state.step
     while state.step < settings.steps and not _exhausted(state, validation):
         batch = objective.batch(state.step, state.rng)
         _step(towers, state, objective, batch, settings)
-        if validation is not None and state.step % validation.every == 0:
+        last = state.step == settings.steps
+        if last or state.step % math.ceil(settings.steps / CURVE_POINTS) == 0:
+            state.losses.append((state.step, state.loss))
+        if validation is not None and (last or state.step % validation.every == 0):
             _validate(towers, state, validation)
         now = time.monotonic()
         if now - saved > settings.checkpoint_minutes * 60:
@@ -160,6 +171,7 @@ def fit(
                     temperature=math.exp(-towers.log_scale.item()),
                     examples_per_second=done * objective.examples(batch) / seconds,
                     seconds_left=seconds / done * (settings.steps - state.step),
+                    metric=state.curve[-1][1] if state.curve else None,
                 )
             )
     _copy(state.best or state.average, towers)
