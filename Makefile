@@ -27,6 +27,7 @@ lint: .venv/.installed ## Check style, formatting, types and the dependency rule
 bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make demo)
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/lake.py
+	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/request.py --config $(DEMO)/vitrina.toml
 
 serve: .venv/.installed ## Serve the demo's bundle and its page again

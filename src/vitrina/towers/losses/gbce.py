@@ -38,8 +38,9 @@ def gbce(
     the temperature, a scalar. weights [N], not negative: what each row counts. calibration: t, from
     0 to 1. Returns the weighted mean, in nats.
     """
-    positive = scale * (user * items[targets]).sum(dim=1)
-    scores = scale * (user @ items[negatives].T)
+    # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
+    positive = scale * (user * F.embedding(targets, items)).sum(dim=1)
+    scores = scale * (user @ F.embedding(negatives, items).T)
     counted = negatives != targets[:, None]
     number = counted.sum(dim=1)
     power = 1 - calibration * (1 - number / (len(items) - 1))

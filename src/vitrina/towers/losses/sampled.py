@@ -99,10 +99,11 @@ def shared_softmax(
     targets. scale: one over the temperature, a scalar. weights [N], not negative: what each row
     counts. Returns the weighted mean, in nats.
     """
-    positive = scale * (user * items[targets]).sum(dim=1, keepdim=True)
+    # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
+    positive = scale * (user * F.embedding(targets, items)).sum(dim=1, keepdim=True)
     if correction == "classic":
         positive = positive - log_q[targets, None]
-    negative = scale * (user @ items[negatives].T) - log_q[negatives]
+    negative = scale * (user @ F.embedding(negatives, items).T) - log_q[negatives]
     negative = negative.masked_fill(negatives == targets[:, None], MASKED)
     return weighted_mean(_against(positive, negative)[:, 0], weights)
 
