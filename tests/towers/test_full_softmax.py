@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitrina.towers.losses import full_softmax
-from vitrina.towers.losses.full import LOGITS_AT_ONCE
+from vitrina.towers.losses.fused import LOGITS_AT_ONCE
 
 
 def some_states(

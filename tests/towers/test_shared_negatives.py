@@ -47,7 +47,7 @@ def scores_of(batch: dict[str, Tensor]) -> list[list[float]]:
     return (batch["scale"] * batch["user"] @ batch["items"].T).tolist()
 
 
-def weighted(losses: list[float], batch: dict[str, Tensor]) -> float:
+def weighted_mean(losses: list[float], batch: dict[str, Tensor]) -> float:
     weights = batch["weights"].tolist()
     return sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
 
@@ -65,14 +65,18 @@ def test_shared_softmax_is_its_formula(
     size: tuple[int, int, int, int], correction: Literal["classic", "refined"]
 ) -> None:
     batch = some_states(*size)
-    log_q, losses = batch["log_q"].tolist(), []
-    for score, y in zip(scores_of(batch), batch["targets"].tolist(), strict=True):
-        others = [i for i in batch["negatives"].tolist() if i != y]
-        against = sum(math.exp(score[i] - log_q[i]) for i in others)
-        positive = math.exp(score[y] - (log_q[y] if correction == "classic" else 0))
-        losses.append(-math.log(positive / (positive + against)))
-    found = shared_softmax(**batch, correction=correction).item()
-    assert math.isclose(found, weighted(losses, batch), rel_tol=1e-6, abs_tol=1e-8)
+    leaves = [batch[k].requires_grad_() for k in ("user", "items", "scale")]
+    losses = []
+    for user, y in zip(batch["user"], batch["targets"].tolist(), strict=True):
+        score = [batch["scale"] * (user @ item) for item in batch["items"]]
+        corrected = [s - log_q for s, log_q in zip(score, batch["log_q"], strict=True)]
+        positive = (corrected if correction == "classic" else score)[y].exp()
+        against = sum(corrected[i].exp() for i in batch["negatives"].tolist() if i != y)
+        losses.append(-torch.log(positive / (positive + against)))
+    expected = (torch.stack(losses) * batch["weights"]).sum() / batch["weights"].sum()
+    found = shared_softmax(**batch, correction=correction)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(found, leaves), gradients(expected, leaves))
 
 
 @settings(deadline=None, max_examples=40)
@@ -207,7 +211,7 @@ def test_gbce_is_its_formula(size: tuple[int, int, int, int], calibration: float
         terms = math.log(p[y] ** beta) + sum(math.log(1 - p[i]) for i in others)
         losses.append(-terms / (len(others) + 1))
     found = gbce(**without_log_q(batch), calibration=calibration).item()
-    assert math.isclose(found, weighted(losses, batch), rel_tol=1e-6)
+    assert math.isclose(found, weighted_mean(losses, batch), rel_tol=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
@@ -224,6 +228,12 @@ def test_with_every_item_looked_at_there_is_nothing_to_calibrate(
         gbce(**batch, calibration=calibration),
         (plain * batch["weights"]).sum() / batch["weights"].sum(),
     )
+
+
+def test_gbce_without_weights_teaches_nothing() -> None:
+    batch = without_log_q(some_states(6, 4, 5, 3))
+    batch["weights"] = torch.zeros(4, dtype=torch.float64)
+    assert gbce(**batch, calibration=0.75) == 0
 
 
 def slope_at_the_truth(calibration: float) -> Tensor:

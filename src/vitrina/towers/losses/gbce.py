@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-
-from vitrina.towers.losses.weights import weighted_mean
 
 
 def gbce(
@@ -45,4 +44,5 @@ def gbce(
     number = counted.sum(dim=1)
     power = 1 - calibration * (1 - number / (len(items) - 1))
     against = (F.softplus(scores) * counted).sum(dim=1)
-    return weighted_mean((power * F.softplus(-positive) + against) / (number + 1), weights)
+    losses = (power * F.softplus(-positive) + against) / (number + 1)
+    return (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from vitrina.towers.losses.weights import weighted_mean
+from vitrina.towers.losses.fused import fused_softmax
 
 MASKED = -1e9
 """The score of what does not count: finite, so that a row without negatives is no special case."""
@@ -66,7 +66,9 @@ def sampled_softmax(
     if correction == "classic":
         positive = positive - log_q[positives]
     negative = (scores - log_q).masked_fill(excluded, MASKED).scatter(1, positives, MASKED)
-    return (_against(positive, negative).mean(dim=1) * weights).mean()
+    # As a softplus, which is precise where one side is much larger than the other.
+    losses = F.softplus(torch.logsumexp(negative, dim=1, keepdim=True) - positive)
+    return (losses.mean(dim=1) * weights).mean()
 
 
 def shared_softmax(
@@ -92,7 +94,7 @@ def shared_softmax(
     and of uniform draws mixed negative sampling (Yang et al., WWW 2020), and uniform draws alone
     the loss of SASRec with sampled softmax (Klenitskiy and Vasilev, "Turning Dross Into Gold Loss:
     is BERT4Rec really better than SASRec?", RecSys 2023). Sources of the corrections:
-    the module's. Scores [N, K] are in memory.
+    the module's. Scores are never in memory together, as in the full softmax; see `fused_softmax`.
 
     user [N, d] and items [M, d]: unit vectors of one space. targets int64 [N] and negatives int64
     [K]: rows of items, repeats allowed. log_q [M]: finite for negatives and, for "classic", for
@@ -100,12 +102,19 @@ def shared_softmax(
     counts. Returns the weighted mean, in nats.
     """
     # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
-    positive = scale * (user * F.embedding(targets, items)).sum(dim=1, keepdim=True)
+    positive = scale * (user * F.embedding(targets, items)).sum(dim=1)
     if correction == "classic":
-        positive = positive - log_q[targets, None]
-    negative = scale * (user @ F.embedding(negatives, items).T) - log_q[negatives]
-    negative = negative.masked_fill(negatives == targets[:, None], MASKED)
-    return weighted_mean(_against(positive, negative)[:, 0], weights)
+        positive = positive - log_q[targets]
+    return fused_softmax(
+        positive,
+        user,
+        F.embedding(negatives, items),
+        targets,
+        scale,
+        weights,
+        rows=negatives,
+        log_q=log_q[negatives],
+    )
 
 
 def mixed_log_q(counts: Tensor, in_batch: int, uniform: int) -> Tensor:
@@ -121,11 +130,3 @@ def mixed_log_q(counts: Tensor, in_batch: int, uniform: int) -> Tensor:
     counts [M]: events of each item in training, one more than zero at the least. Returns [M].
     """
     return torch.log(in_batch * counts / counts.sum() + uniform / len(counts))
-
-
-def _against(positive: Tensor, negative: Tensor) -> Tensor:
-    """−ln( exp positive / (exp positive + Σ exp negative) ), [B, P] against [B, C], of each [B, P].
-
-    Written as a softplus, which is precise where one side is much larger than the other.
-    """
-    return F.softplus(torch.logsumexp(negative, dim=1, keepdim=True) - positive)

@@ -6,11 +6,6 @@ import torch
 from torch import Tensor
 
 
-def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    """Σ_n weight_n · loss_n / Σ_n weight_n, and 0 where no row has any weight. Both [N]."""
-    return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-
-
 def subsampling_weights(counts: Tensor, threshold: float) -> Tensor:
     """The chance with which sub-sampling keeps an event, for events of each item.
 
