@@ -211,13 +211,7 @@ class MomentSampler:
         """The newest events of each user before the moment, some hidden, padded on the right."""
         end = self._history_end(users, moment)
         length = np.minimum(end - self._start[users], self._max_history)
-        positions, mask = spans(end - length, length)
-        share = rng.random((len(users), 1)) * 2 * self._history_dropout
-        mask &= (rng.random(mask.shape) >= share) | (positions == end[:, None] - 1)
-        # Hidden events leave no gap: the real ones are moved together, in their order.
-        order = np.argsort(~mask, axis=1, kind="stable")
-        positions = np.take_along_axis(positions, order, 1)
-        mask = np.take_along_axis(mask, order, 1)
+        positions, mask = thinned(*spans(end - length, length), self._history_dropout, rng)
         return encode_events(self._events, positions, mask)
 
     def _met_before(
@@ -280,3 +274,21 @@ def spans(
     place = np.arange(max(int(length.max(initial=1)), 1))
     mask = place < length[:, None]
     return np.where(mask, begin[:, None] + place, begin[:, None]), mask
+
+
+def thinned(
+    positions: NDArray[np.int64],
+    mask: NDArray[np.bool_],
+    history_dropout: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Hide a share of each row's events, drawn between 0 and 2 · history_dropout, but the last.
+
+    Hidden events leave no gap: the real ones are moved together, in their order. positions int64
+    [B, L] and mask bool [B, L]: those of `spans`, and what is returned.
+    """
+    share = rng.random((len(positions), 1)) * 2 * history_dropout
+    last = np.arange(mask.shape[1]) == mask.sum(1, keepdims=True) - 1
+    kept = mask & (last | (rng.random(mask.shape) >= share))
+    order = np.argsort(~kept, axis=1, kind="stable")
+    return np.take_along_axis(positions, order, 1), np.take_along_axis(kept, order, 1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vitrina.encoding import EncodedBatch
 from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
-from vitrina.towers.moments import encode_events, spans, user_starts
+from vitrina.towers.moments import encode_events, spans, thinned, user_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,23 @@ class SequenceSampler:
         *,
         max_history: int,
         batch_events: int,
+        history_dropout: float,
         seed: int,
     ) -> None:
         """type_weights float32 [types]: how much a target of each event type counts.
 
         A sequence longer than `max_history` events is cut into windows, at other places in every
-        epoch. batch_events: targets of a batch, about. Raises TrainingError when no event has one
-        strictly before it.
+        epoch. batch_events: targets of a batch, about. history_dropout: each window lacks a share
+        of its events drawn between 0 and twice this, so that no single event is leant on. Raises
+        TrainingError when no event has one strictly before it.
         """
         self._events = interactions
         self._max_history = max_history
+        self._history_dropout = history_dropout
         self._seed = seed
         self._start = user_starts(interactions)
-        self._before = newest_before(interactions)
-        self._weight = type_weights[interactions.event_type] * (self._before >= 0)
-        if not self._weight.any():
+        self._weight = type_weights[interactions.event_type]
+        if not _later(interactions.user, interactions.timestamp_us).any():
             raise TrainingError(
                 "No shopper has two events at different moments, so there is no next one to "
                 "learn. Ingest more events."
@@ -75,7 +77,11 @@ class SequenceSampler:
             self._epoch = epoch
             self._cut(np.random.default_rng([self._seed, epoch]))
         chosen = self._batches[number]
-        return self._make(self._begin[chosen], self._length[chosen])
+        positions, mask = spans(self._begin[chosen], self._length[chosen])
+        if self._history_dropout:
+            rng = np.random.default_rng([self._seed, epoch, number])
+            positions, mask = thinned(positions, mask, self._history_dropout, rng)
+        return self._make(positions, mask)
 
     def _cut(self, rng: np.random.Generator) -> None:
         """Cut the sequences into windows, and group windows of like length."""
@@ -87,14 +93,15 @@ class SequenceSampler:
         batches = np.split(order, cuts)
         self._batches = [batches[place] for place in rng.permutation(len(batches))]
 
-    def _make(self, begin: NDArray[np.int64], length: NDArray[np.int64]) -> SequenceBatch:
-        positions, mask = spans(begin, length)
-        inputs = mask[:, 1:]
+    def _make(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> SequenceBatch:
+        inputs, target = mask[:, 1:], positions[:, 1:]
         histories = encode_events(self._events, positions[:, :-1], inputs, max_age_days=np.inf)
-        target = positions[:, 1:]
-        state = self._before[target] - begin[:, None]
+        # Events at one and the same moment are not each other's past, in whatever order they are.
+        later = _later(np.zeros_like(positions), self._events.timestamp_us[positions])
+        first = np.where(later, np.arange(1, positions.shape[1]), 0)
+        state = np.maximum.accumulate(first, axis=1) - 1
         wanted = inputs & (state >= 0) & (self._weight[target] > 0)
-        sequence = np.arange(len(begin))[:, None] * inputs.shape[1]
+        sequence = np.arange(len(positions))[:, None] * inputs.shape[1]
         return SequenceBatch(
             histories=histories,
             states=(sequence + state)[wanted],
@@ -103,18 +110,11 @@ class SequenceSampler:
         )
 
 
-def newest_before(interactions: Interactions) -> NDArray[np.int64]:
-    """Position of each event's newest predecessor at an earlier moment, −1 for none: int64 [n].
-
-    Events at one and the same moment are not each other's past, whatever order they are kept in.
-    """
-    n = len(interactions)
-    other = np.ones(n, np.bool_)
-    same_user = interactions.user[1:] == interactions.user[:-1]
-    other[1:] = ~same_user | (interactions.timestamp_us[1:] > interactions.timestamp_us[:-1])
-    first = np.maximum.accumulate(np.where(other, np.arange(n), 0))
-    before = first - 1
-    return np.where((before >= 0) & (interactions.user[before] == interactions.user), before, -1)
+def _later(user: NDArray[np.integer], moment: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each event but the first [..., n − 1] is later than the one before, of one user."""
+    same = user[..., 1:] == user[..., :-1]
+    later: NDArray[np.bool_] = same & (moment[..., 1:] > moment[..., :-1])
+    return later
 
 
 def windows(

@@ -125,6 +125,7 @@ class NextItem:
             type_weights,
             max_history=settings.max_history,
             batch_events=settings.batch_events,
+            history_dropout=settings.history_dropout or 0.0,
             seed=settings.seed,
         )
         self.steps_per_epoch = self._sampler.batches_per_epoch
