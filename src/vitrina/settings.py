@@ -121,6 +121,13 @@ class TrainSettings(Section):
     )
     blocks: int = Field(1, ge=1, le=8, description="Transformer blocks of the user tower.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of numbers hidden in training.")
+    history_dropout: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of a history's events hidden in training, in the mean. Default: 0.6 for "
+        "discoveries, 0 for next_item.",
+    )
     id_dropout: float = Field(
         0.1, ge=0, lt=1, description="Share of item ids hidden in training, for items without any."
     )

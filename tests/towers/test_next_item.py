@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from towers.taste_shop import DAY_US, START_US, TYPE_WEIGHTS, TYPES, as_interactions, taste_shop
 from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
-from vitrina.towers.next_item import SequenceBatch, SequenceSampler, newest_before, windows
+from vitrina.towers.next_item import SequenceBatch, SequenceSampler, windows
 from vitrina.towers.objectives import tower_inputs
 from vitrina.towers.user_tower import SummaryEncoder, UserTower
 
@@ -30,26 +31,26 @@ def interactions(rows: list[tuple[int, int, int, int]]) -> Interactions:
     return as_interactions(*columns, users=USERS)
 
 
-def sampler(events: Interactions, max_history: int = 4, **options: int) -> SequenceSampler:
-    options = {"batch_events": 16, "seed": 0} | options
-    return SequenceSampler(events, TYPE_WEIGHTS, max_history=max_history, **options)
+def sampler(
+    events: Interactions,
+    max_history: int = 4,
+    batch_events: int = 16,
+    history_dropout: float = 0.0,
+    seed: int = 0,
+) -> SequenceSampler:
+    return SequenceSampler(
+        events,
+        TYPE_WEIGHTS,
+        max_history=max_history,
+        batch_events=batch_events,
+        history_dropout=history_dropout,
+        seed=seed,
+    )
 
 
 def epoch(source: SequenceSampler, number: int = 0) -> list[SequenceBatch]:
     count = source.batches_per_epoch
     return [source.batch(number * count + place) for place in range(count)]
-
-
-@given(st.lists(event, max_size=40))
-def test_what_is_before_an_event_is_earlier_and_of_the_same_shopper(
-    rows: list[tuple[int, int, int, int]],
-) -> None:
-    events = interactions(rows)
-    for place, before in enumerate(newest_before(events)):
-        earlier = np.flatnonzero(
-            (events.user == events.user[place]) & (events.timestamp_us < events.timestamp_us[place])
-        )
-        assert before == (earlier[-1] if len(earlier) else -1)
 
 
 @given(
@@ -75,15 +76,17 @@ def test_each_event_is_a_target_of_its_past(
 ) -> None:
     """Of sequences that fit into one window: each event with something before it, once."""
     events = interactions(rows)
-    before = newest_before(events)
-    expected = sorted(
-        (int(events.user[place]), int(events.timestamp_us[place]), int(events.row[place]))
-        for place in np.flatnonzero((before >= 0) & (TYPE_WEIGHTS[events.event_type] > 0))
-    )
-    if not expected:
+    firsts = {user: events.timestamp_us[events.user == user].min() for user in set(events.user)}
+    first = np.array([firsts[user] for user in events.user])
+    past = events.timestamp_us > first
+    if not past.any():
         with pytest.raises(TrainingError, match="no next one to learn"):
             sampler(events)
         return
+    expected = [
+        (int(events.user[place]), int(events.timestamp_us[place]), int(events.row[place]))
+        for place in np.flatnonzero(past & (TYPE_WEIGHTS[events.event_type] > 0))
+    ]
     found = []
     for batch in epoch(sampler(events, max_history=60), number):
         length = batch.histories.rows.shape[1]
@@ -116,6 +119,27 @@ def test_batches_are_even_and_each_a_function_of_seed_and_number() -> None:
     assert again.targets.tolist() == batches[2].targets.tolist()
     other = sampler(events, max_history=10, batch_events=200, seed=1).batch(2)
     assert other.targets.tolist() != source.batch(2).targets.tolist()
+
+
+def test_hidden_events_are_neither_past_nor_target() -> None:
+    events = taste_shop(users=60, items=3000, events=12).interactions
+    whole = epoch(sampler(events, max_history=30, batch_events=100))
+    thin = epoch(sampler(events, max_history=30, batch_events=100, history_dropout=0.25))
+    for some, every in zip(thin, whole, strict=True):
+        sequences = {
+            tuple(rows[mask]): None
+            for rows, mask in zip(every.histories.rows, every.histories.mask, strict=True)
+        }
+        for rows, mask in zip(some.histories.rows, some.histories.mask, strict=True):
+            assert any(_is_subsequence(rows[mask], sequence) for sequence in sequences)
+        assert set(some.targets) <= set(every.targets)
+    kept = sum(len(some.targets) for some in thin) / sum(len(every.targets) for every in whole)
+    assert 0.65 < kept < 0.85
+
+
+def _is_subsequence(part: NDArray[np.int64], whole: tuple[int, ...]) -> bool:
+    rest = iter(whole)
+    return all(row in rest for row in part)
 
 
 @pytest.mark.parametrize("encoder", ["transformer", "mlp"])

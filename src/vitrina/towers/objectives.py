@@ -30,6 +30,9 @@ class Towers(Protocol):
     log_scale: nn.Parameter
 
 
+HISTORY_DROPOUT: Final = {"discoveries": 0.6, "next_item": 0.0}
+
+
 class Objective(Protocol):
     """Batches and their loss."""
 
@@ -79,6 +82,7 @@ class Discoveries:
             type_weights,
             max_history=settings.max_history,
             first_moment_us=first_moment(interactions),
+            history_dropout=_history_dropout(settings),
         )
 
     def batch(self, step: int, rng: np.random.Generator) -> Batch:
@@ -125,7 +129,7 @@ class NextItem:
             type_weights,
             max_history=settings.max_history,
             batch_events=settings.batch_events,
-            history_dropout=settings.history_dropout or 0.0,
+            history_dropout=_history_dropout(settings),
             seed=settings.seed,
         )
         self.steps_per_epoch = self._sampler.batches_per_epoch
@@ -152,6 +156,12 @@ class NextItem:
     def about(self, batch: SequenceBatch) -> str:
         rows = np.unique(batch.targets)
         return f"{len(batch.histories.rows)} sequences, targets the item rows {rows[:20].tolist()}…"
+
+
+def _history_dropout(settings: TrainSettings) -> float:
+    if settings.history_dropout is not None:
+        return settings.history_dropout
+    return HISTORY_DROPOUT[settings.objective]
 
 
 def first_moment(interactions: Interactions) -> int:

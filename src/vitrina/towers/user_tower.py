@@ -45,12 +45,14 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim)
         self.slope = nn.Parameter(torch.linspace(0.0, 0.7, heads))
 
-    def forward(self, x: Tensor, visible: Tensor, log_days: Tensor) -> Tensor:
-        """x [B, L, dim]; visible bool [B, L, L]; log_days [B, L, L] → [B, L, dim]."""
+    def forward(self, queries: Tensor, x: Tensor, visible: Tensor, log_days: Tensor) -> Tensor:
+        """queries [B, Q, dim], of x [B, L, dim]; visible bool, log_days [B, Q, L] → [B, Q, dim]."""
+        sources = (queries, x, x)
+        parts = zip(sources, self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
         query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, L, dim / heads]
-            for part in self.qkv(x).chunk(3, dim=-1)
-        )
+            F.linear(source, weight, bias).view(*source.shape[:-1], self.heads, -1).transpose(1, 2)
+            for source, weight, bias in parts
+        )  # [B, heads, Q or L, dim / heads]
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         scores = scores - F.softplus(self.slope)[:, None, None] * log_days[:, None]
         weights = scores.masked_fill(~visible[:, None], -1e9).softmax(dim=-1)
@@ -70,8 +72,14 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, visible: Tensor, log_days: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), visible, log_days))
+    def forward(
+        self, x: Tensor, visible: Tensor, log_days: Tensor, at: Tensor | None = None
+    ) -> Tensor:
+        """All events of x [B, L, dim], or those at one place each, at [B, 1]: [B, L or 1, dim]."""
+        normed = self.attention_norm(x)
+        queries = normed if at is None else _picked(normed, at)
+        x = x if at is None else _picked(x, at)
+        x = x + self.dropout(self.attention(queries, normed, visible, log_days))
         x = x + self.dropout(self.mlp(x))
         return x
 
@@ -127,10 +135,15 @@ class UserTower(nn.Module):
     def forward(
         self, item_vectors: Tensor, event_types: Tensor, days: Tensor, mask: Tensor
     ) -> Tensor:
-        x = self._attended(item_vectors, event_types, days, mask)
-        last = torch.gather(x, 1, _last(mask)[:, None, None].expand(-1, 1, x.shape[-1]))[:, 0]
+        x = self._events(item_vectors, event_types, days)
+        if len(self.blocks) > 1:
+            visible, log_days = _attendable(days, mask)
+            for block in self.blocks[:-1]:
+                x = block(x, visible, log_days)
+        # Of the last block the newest event alone is asked for, and it sees all there is.
+        x = self.blocks[-1](x, mask[:, None], torch.log2(1.0 + days)[:, None], _last(mask)[:, None])
         means = [recency_mean(item_vectors, days, mask, decay) for decay in MEAN_DECAYS_PER_DAY]
-        return self._unit(last, means)
+        return self._unit(x[:, 0], means)
 
     def states(
         self, item_vectors: Tensor, event_types: Tensor, days: Tensor, mask: Tensor
@@ -139,21 +152,18 @@ class UserTower(nn.Module):
 
         Where there is no event, the numbers mean nothing.
         """
-        x = self._attended(item_vectors, event_types, days, mask)
-        return self._unit(x, causal_recency_means(item_vectors, days, mask, MEAN_DECAYS_PER_DAY))
-
-    def _attended(
-        self, item_vectors: Tensor, event_types: Tensor, days: Tensor, mask: Tensor
-    ) -> Tensor:
-        """The events as the last block leaves them, [B, L, dim]."""
-        # Unit vectors have numbers of size 1/√dim; the scale brings them to that of a norm layer.
-        x = self.from_item(item_vectors) * math.sqrt(item_vectors.shape[-1])
-        x = x + self.event_type(event_types) + self.gap(gap_buckets(days))
+        x = self._events(item_vectors, event_types, days)
         visible, log_days = _attendable(days, mask)
         for block in self.blocks:
             x = block(x, visible, log_days)
-        attended: Tensor = x
-        return attended
+        return self._unit(x, causal_recency_means(item_vectors, days, mask, MEAN_DECAYS_PER_DAY))
+
+    def _events(self, item_vectors: Tensor, event_types: Tensor, days: Tensor) -> Tensor:
+        """What the blocks read, [B, L, dim]."""
+        # Unit vectors have numbers of size 1/√dim; the scale brings them to that of a norm layer.
+        x = self.from_item(item_vectors) * math.sqrt(item_vectors.shape[-1])
+        events: Tensor = x + self.event_type(event_types) + self.gap(gap_buckets(days))
+        return events
 
     def _unit(self, last: Tensor, means: Sequence[Tensor]) -> Tensor:
         """last [..., dim]: newest event as attended to; means, each [..., dim]: of the history."""
@@ -266,6 +276,11 @@ def _attendable(days: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def _since(days: Tensor) -> Tensor:
     """How long before event t event s was, in days: [B, L (t), L (s)], at most MAX_AGE_DAYS."""
     return (days[:, None] - days[:, :, None]).clamp(min=0.0, max=MAX_AGE_DAYS)
+
+
+def _picked(x: Tensor, at: Tensor) -> Tensor:
+    """The events of x [B, L, dim] at the places at [B, 1]: [B, 1, dim]."""
+    return torch.gather(x, 1, at[:, :, None].expand(-1, -1, x.shape[-1]))
 
 
 def _last(mask: Tensor) -> Tensor:
