@@ -76,11 +76,21 @@ def train(
     Writes checkpoints and weights to `paths.runs`. Run again after Ctrl-C, it goes on from the
     last checkpoint; a training that is complete is not done twice.
 
+    Trains on a GPU if there is one. Under `torchrun`, several processes share each step's work:
+    the same training on two GPUs, or on two machines that see the same folders.
+
     Example:
 
         VITRINA_TRAIN__SEED=1 vitrina train
+
+        torchrun --standalone --nproc-per-node 2 -m vitrina train
     """
-    report = stages.train_towers(settings_of(config), fresh=fresh)
+    from vitrina.towers import ranks
+
+    with ranks.joined():
+        report = stages.train_towers(settings_of(config), fresh=fresh)
+        if not ranks.first():
+            return
     content = report.to_json()
     shown = {name: content[name] for name in SHOWN_OF_TRAINING}
     show(content, as_json, tables.facts("Training", shown))

@@ -91,9 +91,15 @@ def load_histories(settings: Settings) -> int:
 
 
 def train_towers(settings: Settings, *, fresh: bool = False) -> TrainReport:
-    """The towers, trained on the lake; goes on from the last checkpoint of the same training."""
+    """The towers, trained on the lake; goes on from the last checkpoint of the same training.
+
+    Of processes that train together, the first one shows how it goes on.
+    """
+    from vitrina.towers import ranks
     from vitrina.towers.run import train
 
+    if not ranks.first():
+        return train(settings, fresh=fresh)
     with reporting("Training") as report:
 
         def progress(now: TrainProgress) -> None:

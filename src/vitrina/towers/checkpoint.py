@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitrina.bundle.files import complete_or_absent, remove_partials
+from vitrina.towers import ranks
 
 _PREFIX: Final = "checkpoint-"
 
@@ -83,7 +84,8 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
 
 def resume(folder: Path, state: TrainingState, identity: str) -> bool:
     """Bring `state` to the newest checkpoint of this very run. False when there is none."""
-    remove_partials(folder)
+    if ranks.first():
+        remove_partials(folder)
     for path in sorted(folder.glob(f"{_PREFIX}*"), key=_step, reverse=True):
         about = orjson.loads((path / "state.json").read_bytes())
         if about["identity"] == identity:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vitrina.lake.sequences import Interactions
+from vitrina.towers.device import device_of
 from vitrina.towers.moments import newest_histories, user_starts
-from vitrina.towers.objectives import tower_inputs
+from vitrina.towers.objectives import tensor, tower_inputs
 
 ENCODE_USERS: Final = 256
 
@@ -27,12 +28,13 @@ def user_vectors(
 
     vectors float32 [items, dim]: the catalog's.
     """
-    items, found = torch.from_numpy(vectors), np.empty((len(users), vectors.shape[1]), np.float32)
+    on = device_of(encoder)
+    items, found = tensor(vectors, on), np.empty((len(users), vectors.shape[1]), np.float32)
     # Histories of like length share a chunk.
     order = np.argsort(np.diff(user_starts(interactions))[users], kind="stable")
     with torch.no_grad():
         for chunk in np.split(order, np.arange(ENCODE_USERS, len(order), ENCODE_USERS)):
             batch = newest_histories(interactions, users[chunk], max_history)
-            history = items[torch.from_numpy(batch.rows)]
-            found[chunk] = encoder(history, *tower_inputs(batch)).numpy()
+            history = items[tensor(batch.rows, on)]
+            found[chunk] = encoder(history, *tower_inputs(batch, on)).cpu().numpy()
     return found

@@ -159,8 +159,8 @@ class ItemTower(nn.Module):
         """Vectors float32 [items, dim] of the whole catalog, given popularity as of now."""
         was_training = self.training
         self.eval()
-        rows = torch.arange(len(self))
-        features = None if popularity is None else torch.from_numpy(popularity)
+        rows = torch.arange(len(self), device=self.events.device)
+        features = None if popularity is None else torch.from_numpy(popularity).to(rows.device)
         vectors = torch.cat(
             [
                 self(chunk, None if features is None else features[chunk])
@@ -168,4 +168,4 @@ class ItemTower(nn.Module):
             ]
         )
         self.train(was_training)
-        return vectors.numpy()
+        return vectors.cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitrina.encoding import EncodedBatch
+from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
 from vitrina.towers.item_tower import ItemTower
@@ -18,6 +20,7 @@ from vitrina.towers.losses import full_softmax, sampled_softmax
 from vitrina.towers.moments import Batch, MomentSampler
 from vitrina.towers.next_item import SequenceBatch, SequenceSampler
 
+CPU: Final = torch.device("cpu")
 FIRST_MOMENT_SHARE: Final = 0.1
 """Moments begin after this share of the data's time: before it, histories are too short."""
 
@@ -41,8 +44,14 @@ class Objective(Protocol):
         from a seed."""
         ...
 
+    def part(self, batch: Any, number: int, count: int) -> tuple[Any, float]:
+        """What the process of that number, of `count`, computes of a batch, and its share.
+
+        The losses of all parts, each times its share, add up to that of the batch."""
+        ...
+
     def loss(self, towers: Towers, batch: Any) -> Tensor:
-        """Mean loss of a batch, in nats."""
+        """Mean loss of a batch, in nats, computed where the towers are."""
         ...
 
     def examples(self, batch: Any) -> int:
@@ -88,25 +97,47 @@ class Discoveries:
     def batch(self, step: int, rng: np.random.Generator) -> Batch:
         return self._sampler.sample(rng)
 
+    def part(self, batch: Batch, number: int, count: int) -> tuple[Batch, float]:
+        """Some of the shoppers, and all candidates. Raises TrainingError where there is none."""
+        shoppers = len(batch.weights)
+        if shoppers < count:
+            raise TrainingError(
+                f"{count} processes cannot share out {shoppers} shoppers, all that can be learnt "
+                f"from at the moment {batch.moment_us} µs. Train in fewer, or in one."
+            )
+        mine = slice(number, None, count)
+        part = replace(
+            batch,
+            histories=_histories(batch.histories, mine),
+            positives=batch.positives[mine],
+            excluded=batch.excluded[mine],
+            weights=batch.weights[mine],
+        )
+        return part, len(part.weights) / shoppers
+
     def loss(self, towers: Towers, batch: Batch) -> Tensor:
         """Sampled softmax over the candidates of the moment."""
+        on = towers.log_scale.device
         rows, place = np.unique(
             np.concatenate([batch.histories.rows.ravel(), batch.candidates]), return_inverse=True
         )
-        items = towers.item(torch.from_numpy(rows), torch.from_numpy(batch.popularity[rows]))
+        items = towers.item(tensor(rows, on), tensor(batch.popularity[rows], on))
         histories, candidates = np.split(place, [batch.histories.rows.size])
         histories = histories.reshape(batch.histories.rows.shape)
         # `embedding`, because the gradient of `items[…]` adds up in an order that varies.
-        history = F.embedding(torch.from_numpy(histories), items)
-        return sampled_softmax(
-            user=towers.user(history, *tower_inputs(batch.histories)),
-            candidates=F.embedding(torch.from_numpy(candidates), items),
-            log_q=torch.from_numpy(batch.log_q),
-            positives=torch.from_numpy(batch.positives),
-            excluded=torch.from_numpy(batch.excluded),
-            scale=towers.log_scale.exp(),
-            weights=torch.from_numpy(batch.weights),
-        )
+        history = F.embedding(tensor(histories, on), items)
+        user = towers.user(history, *tower_inputs(batch.histories, on))
+        # Scores are up to 1 / temperature: in bfloat16, the nearest one may be 0.1 nats away.
+        with torch.autocast(on.type, enabled=False):
+            return sampled_softmax(
+                user=user.float(),
+                candidates=F.embedding(tensor(candidates, on), items).float(),
+                log_q=tensor(batch.log_q, on),
+                positives=tensor(batch.positives, on),
+                excluded=tensor(batch.excluded, on),
+                scale=towers.log_scale.exp(),
+                weights=tensor(batch.weights, on),
+            )
 
     def examples(self, batch: Batch) -> int:
         return len(batch.weights)
@@ -137,17 +168,31 @@ class NextItem:
     def batch(self, step: int, rng: np.random.Generator) -> SequenceBatch:
         return self._sampler.batch(step)
 
+    def part(self, batch: SequenceBatch, number: int, count: int) -> tuple[SequenceBatch, float]:
+        """Some of the sequences, which may be none, and their targets."""
+        sequence, place = np.divmod(batch.states, batch.histories.rows.shape[1])
+        mine = sequence % count == number
+        part = SequenceBatch(
+            histories=_histories(batch.histories, slice(number, None, count)),
+            states=(sequence // count * batch.histories.rows.shape[1] + place)[mine],
+            targets=batch.targets[mine],
+            weights=batch.weights[mine],
+        )
+        whole = float(batch.weights.sum())
+        return part, float(part.weights.sum()) / whole if whole else 0.0
+
     def loss(self, towers: Towers, batch: SequenceBatch) -> Tensor:
         """Softmax over the whole catalog."""
-        items = towers.item(torch.arange(len(towers.item)))
-        history = F.embedding(torch.from_numpy(batch.histories.rows), items)
-        states = towers.user.states(history, *tower_inputs(batch.histories)).flatten(0, 1)
+        on = towers.log_scale.device
+        items = towers.item(torch.arange(len(towers.item), device=on))
+        history = F.embedding(tensor(batch.histories.rows, on), items)
+        states = towers.user.states(history, *tower_inputs(batch.histories, on)).flatten(0, 1)
         return full_softmax(
-            F.embedding(torch.from_numpy(batch.states), states),
+            F.embedding(tensor(batch.states, on), states),
             items,
-            torch.from_numpy(batch.targets),
+            tensor(batch.targets, on),
             towers.log_scale.exp(),
-            torch.from_numpy(batch.weights),
+            tensor(batch.weights, on),
         )
 
     def examples(self, batch: SequenceBatch) -> int:
@@ -170,10 +215,21 @@ def first_moment(interactions: Interactions) -> int:
     return int(first + (last - first) * FIRST_MOMENT_SHARE)
 
 
-def tower_inputs(batch: EncodedBatch) -> tuple[Tensor, Tensor, Tensor]:
+def tower_inputs(batch: EncodedBatch, device: torch.device = CPU) -> tuple[Tensor, Tensor, Tensor]:
     """Event types, days and mask of a batch: the user tower's inputs beside the vectors."""
     return (
-        torch.from_numpy(batch.event_types),
-        torch.from_numpy(batch.days),
-        torch.from_numpy(batch.mask),
+        tensor(batch.event_types, device),
+        tensor(batch.days, device),
+        tensor(batch.mask, device),
+    )
+
+
+def tensor(array: NDArray[Any], device: torch.device = CPU) -> Tensor:
+    """An array as a tensor: on the CPU the same memory, elsewhere a copy."""
+    return torch.from_numpy(array).to(device)
+
+
+def _histories(batch: EncodedBatch, which: slice) -> EncodedBatch:
+    return EncodedBatch(
+        batch.rows[which], batch.event_types[which], batch.days[which], batch.mask[which]
     )

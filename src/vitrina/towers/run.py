@@ -29,6 +29,7 @@ from vitrina.lake.sequences import Interactions, load_interactions
 from vitrina.lake.split import TimeSplit, choose_split
 from vitrina.lake.tables import current_tables
 from vitrina.settings import Settings, TrainSettings
+from vitrina.towers import ranks
 from vitrina.towers.checkpoint import remove_checkpoints
 from vitrina.towers.encode import user_vectors
 from vitrina.towers.export import export_user_tower, save_weights
@@ -112,14 +113,15 @@ def train(
     """Train the towers on the lake's events before the cut.
 
     Goes on from the last checkpoint of the same data and settings, and does nothing when that
-    very training is complete, unless `fresh`. Raises TrainingError, DataError.
+    very training is complete, unless `fresh`. Within `ranks.joined`, all processes take part, and
+    the first writes. Raises TrainingError, DataError.
     """
     runs, started = settings.paths.runs, time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
     data = load_training_data(settings)
     identity = training_identity(settings, data.split)
     if fresh:
-        remove_checkpoints(runs)
+        ranks.once(lambda: remove_checkpoints(runs))
     elif (report := completed(runs)) is not None and report.identity == identity:
         return report
     held = hold_out(data.interactions, len(data.catalog), data.type_weights, settings.train)
@@ -143,33 +145,39 @@ def train(
         watch,
         None if held is None else held.validation(settings.train),
     )
-    vectors, user = served(towers, data, settings.train)
-    folder = runs / TOWERS
-    with replaced(folder) as partial:
-        save_weights(towers.item, partial / ITEM_TOWER)
-        save_weights(user, partial / USER_TOWER)
-        save_file({"vectors": vectors}, partial / VECTORS)
-        _, sample = sample_histories(data.interactions, settings.train.max_history, PARITY_USERS)
-        parity = export_user_tower(user, partial / ENCODER, vectors, sample)
-        report = TrainReport(
-            folder=folder,
-            steps=state.step,
-            seconds=round(time.monotonic() - started, 1),
-            loss=round(state.loss, 4),
-            temperature=round(float(np.exp(-towers.log_scale.item())), 4),
-            resumed_from_step=max(first_step - 1, 0),
-            cached=False,
-            parity=parity,
-            identity=identity,
-            data_until_us=data.split.cut_us,
-            kept_step=state.kept_step,
-            metric=None if held is None else held.metric,
-            curve=state.curve,
-            losses=state.losses,
-        )
-        (partial / REPORT).write_bytes(orjson.dumps(report.to_json()))
-    remove_checkpoints(runs)
-    return report
+
+    def write() -> TrainReport:
+        vectors, user = served(towers, data, settings.train)
+        folder = runs / TOWERS
+        with replaced(folder) as partial:
+            save_weights(towers.item, partial / ITEM_TOWER)
+            save_weights(user, partial / USER_TOWER)
+            save_file({"vectors": vectors}, partial / VECTORS)
+            _, sample = sample_histories(
+                data.interactions, settings.train.max_history, PARITY_USERS
+            )
+            parity = export_user_tower(user, partial / ENCODER, vectors, sample)
+            report = TrainReport(
+                folder=folder,
+                steps=state.step,
+                seconds=round(time.monotonic() - started, 1),
+                loss=round(state.loss, 4),
+                temperature=round(float(np.exp(-towers.log_scale.item())), 4),
+                resumed_from_step=max(first_step - 1, 0),
+                cached=False,
+                parity=parity,
+                identity=identity,
+                data_until_us=data.split.cut_us,
+                kept_step=state.kept_step,
+                metric=None if held is None else held.metric,
+                curve=state.curve,
+                losses=state.losses,
+            )
+            (partial / REPORT).write_bytes(orjson.dumps(report.to_json()))
+        remove_checkpoints(runs)
+        return report
+
+    return ranks.once(write)
 
 
 def completed(runs: Path) -> TrainReport | None:

@@ -18,6 +18,7 @@ from vitrina.errors import TrainingError
 from vitrina.lake.catalog import CatalogTable
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
+from vitrina.towers import ranks
 from vitrina.towers.checkpoint import (
     TrainingState,
     remove_checkpoints,
@@ -25,11 +26,12 @@ from vitrina.towers.checkpoint import (
     save_checkpoint,
     trainable,
 )
+from vitrina.towers.device import compiled, compiler_pays, mixed_precision, training_device
 from vitrina.towers.factors import item_factors
 from vitrina.towers.features import ItemFeatures
 from vitrina.towers.item_tower import ItemTower
 from vitrina.towers.objectives import Objective, objective_of
-from vitrina.towers.user_tower import SummaryEncoder, UserTower
+from vitrina.towers.user_tower import Block, SummaryEncoder, UserTower
 
 WARM_UP_STEPS: Final = 50
 AVERAGE_KEEP: Final = 0.98
@@ -126,8 +128,13 @@ def fit(
     With `validation`, those are the averaged weights of the step that it found best.
     type_weights float32 [types]: weight of each event type. identity: see `save_checkpoint`.
     With the same seed and the same interruptions or none, the weights come out the same.
+    Trains on a CUDA device if there is one; the towers are on the CPU afterwards, in any case.
+    Within `ranks.joined`, all processes must call this with the same arguments; each ends with the
+    same weights, and only the first writes checkpoints, measures and reports progress.
     Raises TrainingError, keeping the last checkpoint, when the loss is no longer a number.
     """
+    device = training_device()
+    towers.to(device)
     objective = objective_of(interactions, len(towers.item), type_weights, settings)
     scale, weights = [towers.log_scale], [*towers.item.parameters(), *towers.user.parameters()]
     optimiser = torch.optim.AdamW(
@@ -143,40 +150,54 @@ def fit(
     )
     average = {name: value.detach().clone() for name, value in towers.named_parameters()}
     state = TrainingState(towers, average, optimiser, np.random.default_rng(settings.seed))
-    if not resume(folder, state, identity):
-        remove_checkpoints(folder)
+    _resume(folder, state, identity)
     towers.train()
     if validation is not None and not state.curve:
         _validate(towers, state, validation)
+    blocks = [module for module in towers.user.modules() if isinstance(module, Block)]
     started, saved, first_step = time.monotonic(), time.monotonic(), state.step
-    while state.step < settings.steps and not _exhausted(state, validation):
-        batch = objective.batch(state.step, state.rng)
-        _step(towers, state, objective, batch, settings)
-        last = state.step == settings.steps
-        if last or state.step % math.ceil(settings.steps / CURVE_POINTS) == 0:
-            state.losses.append((state.step, state.loss))
-        if validation is not None and (last or state.step % validation.every == 0):
-            _validate(towers, state, validation)
-        now = time.monotonic()
-        if now - saved > settings.checkpoint_minutes * 60:
-            save_checkpoint(folder, state, identity)
-            saved = now
-        if progress is not None:
-            done, seconds = state.step - first_step, now - started
-            progress(
-                TrainProgress(
-                    step=state.step,
-                    steps=settings.steps,
-                    loss=state.loss,
-                    temperature=math.exp(-towers.log_scale.item()),
-                    examples_per_second=done * objective.examples(batch) / seconds,
-                    seconds_left=seconds / done * (settings.steps - state.step),
-                    metric=state.curve[-1][1] if state.curve else None,
+    with compiled(blocks if compiler_pays(device) else []):
+        while state.step < settings.steps and not _exhausted(state, validation):
+            batch = objective.batch(state.step, state.rng)
+            _step(towers, state, objective, batch, settings)
+            last = state.step == settings.steps
+            if last or state.step % math.ceil(settings.steps / CURVE_POINTS) == 0:
+                state.losses.append((state.step, state.loss))
+            if validation is not None and (last or state.step % validation.every == 0):
+                _validate(towers, state, validation)
+            now = time.monotonic()
+            if ranks.first() and now - saved > settings.checkpoint_minutes * 60:
+                save_checkpoint(folder, state, identity)
+                saved = now
+            if ranks.first() and progress is not None:
+                done, seconds = state.step - first_step, now - started
+                progress(
+                    TrainProgress(
+                        step=state.step,
+                        steps=settings.steps,
+                        loss=state.loss,
+                        temperature=math.exp(-towers.log_scale.item()),
+                        examples_per_second=done * objective.examples(batch) / seconds,
+                        seconds_left=seconds / done * (settings.steps - state.step),
+                        metric=state.curve[-1][1] if state.curve else None,
+                    )
                 )
-            )
     _copy(state.best or state.average, towers)
-    towers.eval()
+    towers.cpu().eval()
     return state
+
+
+def _resume(folder: Path, state: TrainingState, identity: str) -> None:
+    """Bring all processes to the last checkpoint of this run, or clear those of other runs away."""
+    resumed = resume(folder, state, identity)
+    steps = ranks.every(state.step)
+    if len(set(steps)) > 1:
+        raise TrainingError(
+            f"The processes that train together found checkpoints of different steps in {folder}: "
+            f"{steps}. Let 'runs' in [paths] be one folder that all of them see."
+        )
+    if not resumed and ranks.first():
+        remove_checkpoints(folder)
 
 
 def _validate(towers: TwoTowers, state: TrainingState, validation: Validation) -> None:
@@ -184,7 +205,7 @@ def _validate(towers: TwoTowers, state: TrainingState, validation: Validation) -
     current = {name: value.clone() for name, value in trainable(towers).items()}
     _copy(state.average, towers)
     towers.eval()
-    value = validation.measure(towers)
+    value = ranks.once(lambda: validation.measure(towers))
     if value > max((known for _, known in state.curve), default=-math.inf):
         state.best = {name: value.clone() for name, value in trainable(towers).items()}
     state.curve.append((state.step, value))
@@ -215,18 +236,24 @@ def _step(
     settings: TrainSettings,
 ) -> None:
     """One update of the weights and of their moving average."""
+    device = towers.log_scale.device
     rate = settings.learning_rate * min(1.0, (state.step + 1) / WARM_UP_STEPS)
     state.optimiser.param_groups[0]["lr"] = rate * max(0.02, 1.0 - state.step / settings.steps)
-    loss = objective.loss(towers, batch)
-    value = loss.item()
+    if ranks.count() > 1 or device.type != "cpu":
+        # Checkpoints hold the random numbers' state of one process and its CPU, and no other's.
+        torch.manual_seed(_seed(settings.seed, state.step, ranks.number()))
+    part, share = objective.part(batch, ranks.number(), ranks.count())
+    with mixed_precision(device):
+        loss = objective.loss(towers, part) * share
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    value = ranks.add_up_gradients(towers.parameters(), loss)
     if not math.isfinite(value):
         raise TrainingError(
             f"The loss became {value} at step {state.step + 1} ({objective.about(batch)}). The "
             f"last checkpoint is kept. Look for extreme values in the data ('vitrina ingest' "
             f"reports them), or train with another train.seed or a lower train.learning_rate."
         )
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(towers.parameters(), GRADIENT_NORM)
     state.optimiser.step()
     with torch.no_grad():
@@ -237,3 +264,8 @@ def _step(
             state.average[name].lerp_(parameter, 1.0 - keep)
     state.step += 1
     state.loss = value if math.isnan(state.loss) else 0.98 * state.loss + 0.02 * value
+
+
+def _seed(*numbers: int) -> int:
+    """A seed that is another one for every combination of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from vitrina.encoding import MAX_AGE_DAYS
+from vitrina.towers import ranks
 
 GAP_BUCKETS = 32
 MEAN_DECAYS_PER_DAY = (0.0, 0.03, 0.2)
@@ -87,7 +88,8 @@ class Block(nn.Module):
 class Centring(nn.Module):
     """Takes the running mean off its input [..., width].
 
-    Averages of many unit vectors are much alike; centred, what sets shoppers apart shows.
+    Averages of many unit vectors are much alike; centred, what sets shoppers apart shows. The mean
+    is that of all processes that train together.
     """
 
     mean: Tensor
@@ -99,7 +101,7 @@ class Centring(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             with torch.no_grad():
-                self.mean.lerp_(x.flatten(0, -2).mean(0), RUNNING_SHARE)
+                self.mean.lerp_(ranks.mean(x.flatten(0, -2).to(self.mean.dtype)), RUNNING_SHARE)
         return x - self.mean
 
 
