@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
 from vitrina.towers.item_tower import ItemTower
-from vitrina.towers.losses import full_softmax, sampled_softmax
+from vitrina.towers.losses import full_softmax, over_lengths, sampled_softmax
 from vitrina.towers.moments import Batch, MomentSampler
 from vitrina.towers.next_item import SequenceBatch, SequenceSampler
 
@@ -85,6 +86,7 @@ class Discoveries:
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
     ) -> None:
+        self._lengths = settings.matryoshka
         self._sampler = MomentSampler(
             interactions,
             items,
@@ -129,15 +131,16 @@ class Discoveries:
         user = towers.user(history, *tower_inputs(batch.histories, on))
         # Scores are up to 1 / temperature: in bfloat16, the nearest one may be 0.1 nats away.
         with torch.autocast(on.type, enabled=False):
-            return sampled_softmax(
-                user=user.float(),
-                candidates=F.embedding(tensor(candidates, on), items).float(),
+            softmax = partial(
+                sampled_softmax,
                 log_q=tensor(batch.log_q, on),
                 positives=tensor(batch.positives, on),
                 excluded=tensor(batch.excluded, on),
                 scale=towers.log_scale.exp(),
                 weights=tensor(batch.weights, on),
             )
+            shown = F.embedding(tensor(candidates, on), items)
+            return over_lengths(softmax, user.float(), shown.float(), self._lengths)
 
     def examples(self, batch: Batch) -> int:
         return len(batch.weights)
@@ -155,6 +158,7 @@ class NextItem:
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
     ) -> None:
+        self._lengths = settings.matryoshka
         self._sampler = SequenceSampler(
             interactions,
             type_weights,
@@ -187,13 +191,14 @@ class NextItem:
         items = towers.item(torch.arange(len(towers.item), device=on))
         history = F.embedding(tensor(batch.histories.rows, on), items)
         states = towers.user.states(history, *tower_inputs(batch.histories, on)).flatten(0, 1)
-        return full_softmax(
-            F.embedding(tensor(batch.states, on), states),
-            items,
-            tensor(batch.targets, on),
-            towers.log_scale.exp(),
-            tensor(batch.weights, on),
+        softmax = partial(
+            full_softmax,
+            targets=tensor(batch.targets, on),
+            scale=towers.log_scale.exp(),
+            weights=tensor(batch.weights, on),
         )
+        user = F.embedding(tensor(batch.states, on), states)
+        return over_lengths(softmax, user, items, self._lengths)
 
     def examples(self, batch: SequenceBatch) -> int:
         return len(batch.targets)
