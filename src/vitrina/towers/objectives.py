@@ -150,7 +150,11 @@ class Discoveries:
 
 
 class NextItem:
-    """After each event of a sequence, the next one, among all items of the catalog."""
+    """After each event of a sequence, the next one, among all items that anybody has met.
+
+    An item without events is no negative: that nobody turned to it may be because it was not there
+    yet, and to push it away would push away the like of it that is new.
+    """
 
     def __init__(
         self,
@@ -168,6 +172,7 @@ class NextItem:
             seed=settings.seed,
         )
         self.steps_per_epoch = self._sampler.batches_per_epoch
+        self._met = np.unique(interactions.row)
 
     def batch(self, step: int, rng: np.random.Generator) -> SequenceBatch:
         return self._sampler.batch(step)
@@ -186,19 +191,23 @@ class NextItem:
         return part, float(part.weights.sum()) / whole if whole else 0.0
 
     def loss(self, towers: Towers, batch: SequenceBatch) -> Tensor:
-        """Softmax over the whole catalog."""
+        """Softmax over all items met."""
         on = towers.log_scale.device
-        items = towers.item(torch.arange(len(towers.item), device=on))
-        history = F.embedding(tensor(batch.histories.rows, on), items)
+        items = towers.item(tensor(self._met, on))
+        history = F.embedding(tensor(self._places(batch.histories.rows), on), items)
         states = towers.user.states(history, *tower_inputs(batch.histories, on)).flatten(0, 1)
         softmax = partial(
             full_softmax,
-            targets=tensor(batch.targets, on),
+            targets=tensor(self._places(batch.targets), on),
             scale=towers.log_scale.exp(),
             weights=tensor(batch.weights, on),
         )
         user = F.embedding(tensor(batch.states, on), states)
         return over_lengths(softmax, user, items, self._lengths)
+
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each item row is among those met, the padding of histories anywhere."""
+        return np.searchsorted(self._met, rows)
 
     def examples(self, batch: SequenceBatch) -> int:
         return len(batch.targets)
