@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from towers.taste_shop import DAY_US, TasteShop, taste_shop
+from vitrina.errors import TrainingError
 from vitrina.towers.baselines import (
     EaseScores,
     ImplicitALS,
@@ -60,17 +61,32 @@ def test_ials_prefers_the_shoppers_own_taste(shop: TasteShop) -> None:
     assert scores[own & unmet].mean() > 3 * abs(scores[~own & unmet].mean())
 
 
-def test_ease_is_the_ridge_regression_of_each_item_on_the_others(shop: TasteShop) -> None:
+@pytest.mark.parametrize("ridge", [RIDGE, 5.0])
+def test_ease_is_the_ridge_regression_of_each_item_on_the_others(
+    shop: TasteShop, ridge: float
+) -> None:
     met = met_matrix(shop.interactions, ITEMS).toarray().astype(np.float64)
     expected = np.empty_like(met)
     for item in range(ITEMS):
         others = np.delete(met, item, axis=1)
-        gram = others.T @ others + RIDGE * np.eye(ITEMS - 1)
+        gram = others.T @ others + ridge * np.eye(ITEMS - 1)
         expected[:, item] = others @ np.linalg.solve(gram, others.T @ met[:, item])
     users = np.array([2, 17, 39])
-    found = EaseScores(shop.interactions, ITEMS + 1).scores(users)
+    found = EaseScores(shop.interactions, ITEMS + 1, ridge=ridge).scores(users)
     assert found[:, :ITEMS] == pytest.approx(expected[users], abs=1e-5)
     assert not found[:, ITEMS].any()  # an item without events
+
+
+def test_ease_without_a_ridge_says_what_to_do(shop: TasteShop) -> None:
+    few = shop.interactions.where(shop.interactions.user < ITEMS // 2)
+    with pytest.raises(TrainingError, match="larger ridge"):
+        EaseScores(few, ITEMS, ridge=0.0)
+
+
+def test_ease_scores_nothing_beyond_its_head(shop: TasteShop) -> None:
+    scores = EaseScores(shop.interactions, ITEMS, head_items=10).scores(np.arange(40))
+    met = met_matrix(shop.interactions, ITEMS).toarray().sum(axis=0)
+    assert np.sort(met[scores.any(axis=0)]).tolist() == np.sort(met)[-10:].tolist()
 
 
 def test_factors_of_items_of_one_taste_point_the_same_way(shop: TasteShop) -> None:
@@ -83,11 +99,8 @@ def test_factors_of_items_of_one_taste_point_the_same_way(shop: TasteShop) -> No
     assert cosine[same].mean() > cosine[different].mean() + 0.5
 
 
-def test_items_beyond_the_head_are_placed_among_their_like(
-    shop: TasteShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vitrina.towers.factors.HEAD_ITEMS", 40)
-    factors = item_factors(shop.interactions, ITEMS, 8)
+def test_items_beyond_the_head_are_placed_among_their_like(shop: TasteShop) -> None:
+    factors = item_factors(shop.interactions, ITEMS, 8, head_items=40)
     met = np.bincount(shop.interactions.row, minlength=ITEMS)
     lengths = np.linalg.norm(factors, axis=1)
     assert (lengths[met > 0] > 0).all()

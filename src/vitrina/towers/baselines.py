@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vitrina.lake.sequences import Interactions
-from vitrina.towers.factors import ease, met_matrix
+from vitrina.towers.factors import HEAD_ITEMS, RIDGE, ease, met_matrix
 from vitrina.towers.moments import US_PER_DAY
 
 RECENT_DAYS: Final = 28
@@ -59,11 +59,16 @@ class OwnFrequency:
 
 
 class ItemKNN:
-    """Item-item cosine on "met or not", 200 neighbours (Deshpande and Karypis, TOIS 2004)."""
+    """Item-item cosine on "met or not" (Deshpande and Karypis, TOIS 2004).
 
-    def __init__(self, interactions: Interactions, items: int) -> None:
+    neighbours: how many of the most similar items an item speaks for.
+    """
+
+    def __init__(
+        self, interactions: Interactions, items: int, *, neighbours: int = NEIGHBOURS
+    ) -> None:
         self._met = met_matrix(interactions, items)
-        model = CosineRecommender(K=NEIGHBOURS)
+        model = CosineRecommender(K=neighbours)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library's note on a matrix of its own making
             model.fit(self._met, show_progress=False)
@@ -75,19 +80,28 @@ class ItemKNN:
 
 
 class ImplicitALS:
-    """iALS on "met or not" (Hu, Koren, Volinsky, ICDM 2008), 64 factors.
+    """iALS on "met or not" (Hu, Koren, Volinsky, ICDM 2008).
 
-    Regularisation 10 and alpha 5 had the best recall@100 on new items of six settings tried on
-    the demo data's reported cut; see `docs/explanation/evaluation.md` for one that is better at
-    the very top.
+    factors: length of the vectors. regularization: how strongly they are drawn to zero. alpha: how
+    much more an event counts than none. Regularisation 10 and alpha 5 had the best recall@100 on
+    new items of six settings tried on the demo data's reported cut; see
+    `docs/explanation/evaluation.md` for one that is better at the very top.
     """
 
-    def __init__(self, interactions: Interactions, items: int) -> None:
+    def __init__(
+        self,
+        interactions: Interactions,
+        items: int,
+        *,
+        factors: int = 64,
+        regularization: float = 10.0,
+        alpha: float = 5.0,
+    ) -> None:
         with threadpool_limits(1, "blas"):
             self._model = AlternatingLeastSquares(
-                factors=64,
-                regularization=10.0,
-                alpha=5.0,
+                factors=factors,
+                regularization=regularization,
+                alpha=alpha,
                 iterations=15,
                 random_state=0,
                 use_gpu=False,
@@ -100,11 +114,22 @@ class ImplicitALS:
 
 
 class EaseScores:
-    """EASE (Steck, WWW 2019) on "met or not", over the most met items; others score 0."""
+    """EASE (Steck, WWW 2019) on "met or not", over the most met items; others score 0.
 
-    def __init__(self, interactions: Interactions, items: int) -> None:
+    ridge, head_items: see `ease`.
+    """
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        items: int,
+        *,
+        ridge: float = RIDGE,
+        head_items: int = HEAD_ITEMS,
+    ) -> None:
         matrix = met_matrix(interactions, items)
-        self._model, self._items = ease(matrix), items
+        self._model = ease(matrix, ridge=ridge, head_items=head_items)
+        self._items = items
         self._met = matrix[:, self._model.head]
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:

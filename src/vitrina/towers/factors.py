@@ -8,8 +8,10 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.linalg.lapack import spotrf, spotri
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 
 HEAD_ITEMS: Final = 6000
@@ -31,24 +33,47 @@ class Ease:
     weights: NDArray[np.float32]
 
 
-def ease(matrix: sp.csr_matrix) -> Ease:
+def ease(matrix: sp.csr_matrix, *, ridge: float = RIDGE, head_items: int = HEAD_ITEMS) -> Ease:
     """EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, eq. 8).
 
-    matrix [users, items]: `met_matrix`. Takes HEAD_ITEMS² memory and HEAD_ITEMS³ time at most.
+    matrix [users, items]: `met_matrix`. ridge: how strongly weights are drawn to zero. head_items:
+    how many items have weights. Takes head_items² memory and head_items³ time at most.
     """
     met = np.diff(matrix.tocsc().indptr)
-    head = np.argsort(-met, kind="stable")[:HEAD_ITEMS]
+    head = np.argsort(-met, kind="stable")[:head_items]
     head = head[met[head] > 0]
     columns = matrix[:, head]
-    gram = (columns.T @ columns).toarray().astype(np.float32)
-    gram[np.diag_indices_from(gram)] += RIDGE
-    inverse: NDArray[np.float32] = np.linalg.inv(gram)
-    weights = inverse / -np.diag(inverse)
+    gram: NDArray[np.float32] = (columns.T @ columns).toarray()
+    gram[np.diag_indices_from(gram)] += ridge
+    weights = _inverse(gram)
+    weights /= -np.diag(weights)
     np.fill_diagonal(weights, 0.0)
     return Ease(head, weights)
 
 
-def item_factors(interactions: Interactions, items: int, dim: int) -> NDArray[np.float32]:
+def _inverse(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inverse of a symmetric positive definite matrix [h, h], which is overwritten.
+
+    By Cholesky, in less than half the time and memory of an inverse of any matrix. Raises
+    TrainingError when it is not positive definite in float32.
+    """
+    # LAPACK keeps columns together: its upper triangle is the lower one of ours.
+    factor, failed = spotrf(matrix.T, lower=0, overwrite_a=1)
+    if failed:
+        raise TrainingError(
+            f"The item-item matrix of EASE cannot be inverted in float32 (row {failed}). Use a "
+            f"larger ridge."
+        )
+    inverse, _ = spotri(factor, lower=0, overwrite_c=1)
+    lower: NDArray[np.float32] = inverse.T
+    for row in range(1, len(lower)):
+        lower[:row, row] = lower[row, :row]
+    return lower
+
+
+def item_factors(
+    interactions: Interactions, items: int, dim: int, *, head_items: int = HEAD_ITEMS
+) -> NDArray[np.float32]:
     """Item factors float32 [items, dim], an item with many shoppers having length about 1.
 
     The right singular vectors, each scaled by the root of its singular value, of the scores that
@@ -58,7 +83,7 @@ def item_factors(interactions: Interactions, items: int, dim: int) -> NDArray[np
     of the purchases; the factors remember less of the events that training asks for.
     """
     matrix = met_matrix(interactions, items)
-    model = ease(matrix)
+    model = ease(matrix, head_items=head_items)
     factors = np.zeros((items, dim), np.float32)
     columns, rank = matrix[:, model.head], min(dim, len(model.head) - 1)
     if rank < 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
 from vitrina.towers.item_tower import ItemTower
-from vitrina.towers.losses import full_softmax, over_lengths, sampled_softmax
+from vitrina.towers.losses import full_softmax, sampled_softmax
 from vitrina.towers.moments import Batch, MomentSampler
 from vitrina.towers.next_item import SequenceBatch, SequenceSampler
 
@@ -86,7 +85,6 @@ class Discoveries:
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
     ) -> None:
-        self._lengths = settings.matryoshka
         self._sampler = MomentSampler(
             interactions,
             items,
@@ -131,16 +129,15 @@ class Discoveries:
         user = towers.user(history, *tower_inputs(batch.histories, on))
         # Scores are up to 1 / temperature: in bfloat16, the nearest one may be 0.1 nats away.
         with torch.autocast(on.type, enabled=False):
-            softmax = partial(
-                sampled_softmax,
+            return sampled_softmax(
+                user=user.float(),
+                candidates=F.embedding(tensor(candidates, on), items).float(),
                 log_q=tensor(batch.log_q, on),
                 positives=tensor(batch.positives, on),
                 excluded=tensor(batch.excluded, on),
                 scale=towers.log_scale.exp(),
                 weights=tensor(batch.weights, on),
             )
-            shown = F.embedding(tensor(candidates, on), items)
-            return over_lengths(softmax, user.float(), shown.float(), self._lengths)
 
     def examples(self, batch: Batch) -> int:
         return len(batch.weights)
@@ -150,11 +147,7 @@ class Discoveries:
 
 
 class NextItem:
-    """After each event of a sequence, the next one, among all items that anybody has met.
-
-    An item without events is no negative: that nobody turned to it may be because it was not there
-    yet, and to push it away would push away the like of it that is new.
-    """
+    """After each event of a sequence, the next one, among all items of the catalog."""
 
     def __init__(
         self,
@@ -162,7 +155,6 @@ class NextItem:
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
     ) -> None:
-        self._lengths = settings.matryoshka
         self._sampler = SequenceSampler(
             interactions,
             type_weights,
@@ -172,7 +164,6 @@ class NextItem:
             seed=settings.seed,
         )
         self.steps_per_epoch = self._sampler.batches_per_epoch
-        self._met = np.unique(interactions.row)
 
     def batch(self, step: int, rng: np.random.Generator) -> SequenceBatch:
         return self._sampler.batch(step)
@@ -191,23 +182,18 @@ class NextItem:
         return part, float(part.weights.sum()) / whole if whole else 0.0
 
     def loss(self, towers: Towers, batch: SequenceBatch) -> Tensor:
-        """Softmax over all items met."""
+        """Softmax over the whole catalog."""
         on = towers.log_scale.device
-        items = towers.item(tensor(self._met, on))
-        history = F.embedding(tensor(self._places(batch.histories.rows), on), items)
+        items = towers.item(torch.arange(len(towers.item), device=on))
+        history = F.embedding(tensor(batch.histories.rows, on), items)
         states = towers.user.states(history, *tower_inputs(batch.histories, on)).flatten(0, 1)
-        softmax = partial(
-            full_softmax,
-            targets=tensor(self._places(batch.targets), on),
-            scale=towers.log_scale.exp(),
-            weights=tensor(batch.weights, on),
+        return full_softmax(
+            F.embedding(tensor(batch.states, on), states),
+            items,
+            tensor(batch.targets, on),
+            towers.log_scale.exp(),
+            tensor(batch.weights, on),
         )
-        user = F.embedding(tensor(batch.states, on), states)
-        return over_lengths(softmax, user, items, self._lengths)
-
-    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where each item row is among those met, the padding of histories anywhere."""
-        return np.searchsorted(self._met, rows)
 
     def examples(self, batch: SequenceBatch) -> int:
         return len(batch.targets)
