@@ -7,10 +7,10 @@ DEMO := vitrina-demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench serve clean
+.PHONY: help demo test lint bench serve clean peers bench-baselines bench-training
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 demo: .venv/.installed ## From a year of real purchases to a page of recommendations (SMOKE=1: a slice, then exit)
 	$(BIN)/vitrina demo $(if $(filter-out 0,$(SMOKE)),--smoke)
@@ -30,11 +30,19 @@ bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make 
 	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/request.py --config $(DEMO)/vitrina.toml
 
+bench-baselines: .venv/.installed ## Well-known methods on the data sets of bench-quality (ARGS="--peers 60": RecTools, too, after make peers)
+	$(BIN)/python benchmarks/baselines.py $(ARGS)
+
+bench-training: .venv/.installed .venv-peers/.installed ## How fast the towers learn, next to SASRec of RecTools (half an hour)
+	$(BIN)/python benchmarks/training.py $(ARGS)
+
+peers: .venv-peers/.installed ## Install RecTools in an environment of its own, .venv-peers, to compare with
+
 serve: .venv/.installed ## Serve the demo's bundle and its page again
 	$(BIN)/vitrina serve --config $(DEMO)/vitrina.toml
 
 clean: ## Remove .venv, caches and builds; the demo's folder stays
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation is taken up again. A .venv that has no
@@ -45,4 +53,13 @@ clean: ## Remove .venv, caches and builds; the demo's folder stays
 	    exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,spark,postgres,s3,demo,dev]' -c constraints.txt
+	@touch $@
+
+# RecTools and its NumPy have no wheels for some newer Pythons.
+.venv-peers/.installed: benchmarks/peers/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
+	    echo "RecTools is compared under Python 3.11 or 3.12. Name one: make $(MAKECMDGOALS) PYTHON=python3.12"; \
+	    exit 1; }
+	@.venv-peers/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

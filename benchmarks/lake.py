@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import matplotlib
+from children import watch
 from clicks import write_clicks
 from rich.console import Console
 from rich.table import Table
@@ -151,29 +151,8 @@ def pipeline_seconds(run: Run) -> float:
 
 def run(kind: str, folder: Path) -> Run:
     """Run a child of this program on the files in `folder`, and watch its memory."""
-    command = [sys.executable, __file__, "--child", kind, "--folder", str(folder)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    peak = 0
-    while child.poll() is None:
-        peak = max(peak, memory_of(child.pid))
-        time.sleep(0.1)
-    output = child.stdout.read() if child.stdout else ""
-    if child.returncode:
-        raise SystemExit(f"'{kind}' ended with {child.returncode}.")
-    return Run(json.loads(output.splitlines()[-1]), peak / 2**30)
-
-
-def memory_of(pid: int) -> int:
-    """Bytes that a process and its children hold (resident; shared pages counted by share)."""
-    total = 0
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss_Anon:") or line.startswith("Pss_Shmem:"):
-                total += int(line.split()[1]) * 1024
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return total
-    return total + sum(memory_of(int(child)) for child in children)
+    found = watch([sys.executable, __file__, "--child", kind, "--folder", str(folder)])
+    return Run(json.loads(found.lines[-1]), found.peak_gb)
 
 
 def sort_file(folder: Path) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """How good is the retrieval, beside the published tables?
 
-Two data sets in the very files that the field reports on, leave-one-out, full ranking, seen items
-filtered, cold test items dropped (`vitrina.evaluation.protocols.leave_one_out`). The towers that
-serve are trained on everything but each shopper's last event, with settings (number of epochs
-among them) that were chosen on the event before it (--validate), and judged once, at the end.
-Mean and standard deviation over seeds. The published columns are of their papers; the other
-baselines are fitted here, their settings chosen on the same validation events.
+Two academic data sets, leave-one-out, full ranking (`academic.py`). The towers that serve are
+trained on everything but each shopper's last event, with settings (number of epochs among them)
+that were chosen on the event before it (--validate), and judged once, at the end. Mean and standard
+deviation over seeds. The published columns are of their papers; `baselines.py` fits other methods.
 """
 
 from __future__ import annotations
@@ -14,33 +12,21 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from academic import NAMES, SHOWN, Data, judge_scores, make_lake, read
 from rich.console import Console
 from rich.table import Table
 
-from vitrina.evaluation import metrics
-from vitrina.evaluation.metrics import DEPTH, Rows
 from vitrina.evaluation.protocols import LeaveOneOut, leave_one_out
-from vitrina.lake.catalog import CatalogTable, load_catalog
-from vitrina.lake.datasets.registry import dataset_named
-from vitrina.lake.datasets.set_up import set_up
-from vitrina.lake.ingest import ingest
-from vitrina.lake.sequences import Interactions, load_interactions
-from vitrina.settings import Settings, TrainSettings
+from vitrina.settings import TrainSettings
 from vitrina.towers.objectives import objective_of
 from vitrina.towers.run import user_vectors
 from vitrina.towers.training import TwoTowers, Validation, build, fit
-
-FILES: Final = Path(__file__).parents[1].parent / "shared" / "data" / "amazon-s3rec"
-NAMES: Final = {"Beauty": "Beauty", "Sports": "Sports_and_Outdoors"}
-SHOWN: Final = ("recall@10", "ndcg@10")
 
 PUBLISHED: Final = {
     "SASRec": {"Beauty": (0.0605, 0.0318), "Sports": (0.0350, 0.0192)},
@@ -68,20 +54,13 @@ CHOSEN: Final = {
 """What validation chose, for both data sets."""
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    interactions: Interactions
-    catalog: CatalogTable
-    type_weights: NDArray[np.float32]
-
-
 def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
     console = Console()
     for name in options.data:
         with TemporaryDirectory(prefix="vitrina-bench-") as folder:
-            data = load(name, Path(folder))
+            data = read(make_lake(name, Path(folder)))
             figures = []
             for seed in range(options.seeds):
                 started = time.perf_counter()
@@ -93,22 +72,6 @@ def main() -> None:
                 seconds = time.perf_counter() - started
                 console.print(f"{name}, seed {seed}: {found}, {seconds:.0f} s")
             console.print(table(name, figures))
-
-
-def load(name: str, folder: Path) -> Data:
-    """Ingest a data set into a lake in `folder`, and read it as training does."""
-    values: dict[str, Any] = set_up(
-        dataset_named("s3rec"), FILES / f"{NAMES[name]}.txt.gz", folder / "prepared"
-    )
-    settings = Settings.model_validate(values | {"paths": {"lake": folder / "lake"}})
-    ingest(settings)
-    catalog = load_catalog(settings.paths.lake)
-    event_types = sorted(settings.events.weights)
-    interactions = load_interactions(
-        settings.paths.lake, before_us=None, item_ids=catalog.item_ids, event_types=event_types
-    )
-    weights = np.array([settings.events.weights[each] for each in event_types], np.float32)
-    return Data(interactions, catalog, weights)
 
 
 def towers_figures(
@@ -150,29 +113,7 @@ def towers_figures(
 def judge(towers: TwoTowers, split: LeaveOneOut, max_history: int) -> dict[str, float]:
     vectors = towers.item.embed_catalog()
     users = user_vectors(towers.user, vectors, split.train, split.users, max_history)
-    return figures_of(lambda part: users[part] @ vectors.T, split)
-
-
-def figures_of(
-    scores: Callable[[slice], NDArray[np.float32]], split: LeaveOneOut
-) -> dict[str, float]:
-    """Means over all shoppers. scores: of some of the split's shoppers, float32 [B, items]."""
-    ranked = []
-    for start in range(0, len(split.users), 512):
-        part = slice(start, start + 512)
-        found = scores(part)
-        found[split.met[part].nonzero()] = -np.inf
-        ranked.append(best(found))
-    accuracy = metrics.accuracy(np.concatenate(ranked), split.targets)
-    return {name: round(float(accuracy[name].mean()), 5) for name in SHOWN}
-
-
-def best(scores: NDArray[np.float32]) -> Rows:
-    """The DEPTH best columns of each row, best first."""
-    top = np.argpartition(-scores, DEPTH, axis=1)[:, :DEPTH]
-    order = np.argsort(-np.take_along_axis(scores, top, 1), axis=1, kind="stable")
-    rows: Rows = np.take_along_axis(top, order, 1)
-    return rows
+    return judge_scores(lambda part: users[part] @ vectors.T, split)
 
 
 def table(name: str, figures: Sequence[dict[str, float]]) -> Table:
