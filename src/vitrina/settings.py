@@ -110,6 +110,10 @@ class TrainSettings(Section):
     """The towers and their training."""
 
     dim: int = Field(64, ge=8, le=1024, description="Length of item and user vectors.")
+    matryoshka: list[int] = Field(
+        default_factory=list,
+        description="Lengths below `dim`; vectors are trained to serve when cut to them, too.",
+    )
     max_history: int = Field(100, ge=2, le=1000, description="Events the user tower sees, at most.")
     objective: Literal["discoveries", "next_item"] = Field(
         "discoveries",
@@ -148,6 +152,16 @@ class TrainSettings(Section):
     )
     checkpoint_minutes: float = Field(1.0, gt=0, description="Time between two checkpoints.")
     seed: int = Field(0, ge=0, description="Seed of initialisation and sampling.")
+
+    @field_validator("matryoshka")
+    @classmethod
+    def _shorter_than_dim(cls, lengths: list[int], info: ValidationInfo) -> list[int]:
+        dim = info.data.get("dim", 0)
+        if any(not 1 <= length < dim for length in lengths) or len(set(lengths)) < len(lengths):
+            raise ValueError(
+                f"takes lengths from 1 to {dim - 1}, 'dim' being {dim}, each once; not {lengths}"
+            )
+        return lengths
 
 
 class IndexSettings(Section):

@@ -44,7 +44,13 @@ FILES: Final = (
     RANKING,
     METRICS,
 )
-"""Every file of a bundle beside the manifest and its checksum."""
+"""What every bundle holds beside the manifest and its checksum."""
+
+TOWERS: Final = "towers.json"
+CARD: Final = "model_card.md"
+CURVES: Final = "learning_curves.svg"
+OPTIONAL: Final = (TOWERS, CARD, CURVES)
+"""What it may hold, for people and for the next training; serving does not read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +136,14 @@ def load_bundle(path: Path, verify: bool = True) -> Bundle:
     )
 
 
+def files_of(manifest: Manifest) -> list[str]:
+    """Every file of this bundle beside the manifest and its checksum."""
+    return [*FILES, *(name for name in OPTIONAL if name in manifest.files)]
+
+
 def require_files(path: Path, manifest: Manifest) -> None:
     """Raise BundleError, naming it, for a file that is missing or not of its recorded size."""
-    for name in FILES:
+    for name in files_of(manifest):
         entry = manifest.files.get(name)
         if entry is None:
             raise BundleError(f"The manifest of {path} does not list {name}. {WAY_OUT}")
@@ -148,8 +159,9 @@ def require_files(path: Path, manifest: Manifest) -> None:
 
 def verify_checksums(path: Path, manifest: Manifest) -> None:
     """Raise BundleError, naming it, for the first file whose bytes are not those published."""
+    names = files_of(manifest)
     with ThreadPoolExecutor() as pool:
-        for name, digest in zip(FILES, pool.map(sha256_of, (path / n for n in FILES)), strict=True):
+        for name, digest in zip(names, pool.map(sha256_of, (path / n for n in names)), strict=True):
             if digest != manifest.files[name].sha256:
                 raise BundleError(
                     f"{path / name} has SHA-256 {digest[:12]}…, the manifest says "

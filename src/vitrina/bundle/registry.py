@@ -73,22 +73,26 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def publish(self, draft: Path, metrics: Mapping[str, Any]) -> str:
+    def publish(self, draft: Path, metrics: Mapping[str, Any], card: str = "") -> str:
         """Copy the bundle in folder `draft` in, with its evaluation results; return its version.
 
+        card: Markdown on those results; it ends the model card, if the draft has one.
         Raises BundleError if the draft is damaged or its version is published already.
         """
         manifest = load_bundle(draft).manifest
         with self._lock():
             remove_partials(self.root)
             with complete_or_absent(self.root / manifest.version) as folder:
-                for name in layout.FILES:
+                names = layout.files_of(manifest)
+                for name in names:
                     shutil.copyfile(draft / name, folder / name)
                 (folder / layout.METRICS).write_bytes(
                     orjson.dumps(metrics, option=orjson.OPT_SERIALIZE_NUMPY)
                 )
-                entry = file_entry(folder / layout.METRICS)
-                files = {**manifest.files, layout.METRICS: entry}
+                if layout.CARD in names:
+                    with (folder / layout.CARD).open("a", encoding="utf-8") as file:
+                        file.write(card)
+                files = {name: file_entry(folder / name) for name in names}
                 write_manifest(folder, replace(manifest, files=files))
                 load_bundle(folder)  # the copy, not the draft, is what will be served
         return manifest.version

@@ -42,7 +42,8 @@ class BundleContents:
     repeat_rate float32 [n]: share of an item's buyers who come back to it.
     centroid float32 [dim]: unit vector for shoppers of unknown taste.
     item_tower, user_tower: weights (safetensors); encoder: the user tower as ONNX.
-    event_types: in code order. ranking: parameters for `rank`.
+    event_types: in code order. ranking: parameters for `rank`. optional: files named as in
+    `bundle.OPTIONAL`.
     """
 
     created_at: datetime
@@ -61,6 +62,7 @@ class BundleContents:
     lineage: Lineage
     ranking: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    optional: Sequence[Path] = ()
 
 
 def write_bundle(folder: Path, contents: BundleContents) -> Path:
@@ -75,6 +77,8 @@ def write_bundle(folder: Path, contents: BundleContents) -> Path:
         shutil.copyfile(contents.item_tower, partial / layout.ITEM_TOWER)
         shutil.copyfile(contents.user_tower, partial / layout.USER_TOWER)
         shutil.copyfile(contents.encoder, partial / layout.ENCODER)
+        for path in contents.optional:
+            shutil.copyfile(path, partial / path.name)
         contents.index.save(partial / layout.INDEX)
         _write_items(partial, item_ids, contents)
         _write_json(partial / layout.RANKING, contents.ranking)
@@ -150,6 +154,7 @@ def _write_json(path: Path, values: Any) -> None:
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:
     space = contents.vectors.space
     version = space.version.removeprefix(ITEM_PREFIX)
+    names = [*layout.FILES, *(path.name for path in contents.optional)]
     return Manifest(
         version=version,
         created_at=contents.created_at.astimezone(UTC).isoformat(timespec="seconds"),
@@ -160,5 +165,5 @@ def _manifest(folder: Path, contents: BundleContents) -> Manifest:
         items=len(contents.items),
         index=contents.index_info,
         lineage=contents.lineage,
-        files={name: file_entry(folder / name) for name in layout.FILES},
+        files={name: file_entry(folder / name) for name in names},
     )

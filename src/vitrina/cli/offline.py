@@ -15,6 +15,7 @@ SHOWN_OF_TRAINING: Final = (
     "steps",
     "kept_step",
     "resumed_from_step",
+    "warm_start",
     "seconds",
     "loss",
     "temperature",
@@ -67,6 +68,14 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew, whatever an earlier run left.")
     ] = False,
+    warm_start: Annotated[
+        bool,
+        typer.Option(
+            "--warm-start",
+            help="Begin with the weights of the current bundle, or of the last run if none was "
+            "promoted.",
+        ),
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +83,8 @@ def train(
 
     Reads the lake's tables and `[train]`; events after the cut of `[evaluate]` are not looked at.
     Writes checkpoints and weights to `paths.runs`. Run again after Ctrl-C, it goes on from the
-    last checkpoint; a training that is complete is not done twice.
+    last checkpoint; a training that is complete is not done twice. A warm start carries the weights
+    of known items, categories and brands over to today's catalog.
 
     Trains on a GPU if there is one. Under `torchrun`, several processes share each step's work:
     the same training on two GPUs, or on two machines that see the same folders.
@@ -88,7 +98,7 @@ def train(
     from vitrina.towers import ranks
 
     with ranks.joined():
-        report = stages.train_towers(settings_of(config), fresh=fresh)
+        report = stages.train_towers(settings_of(config), fresh=fresh, warm_start=warm_start)
         if not ranks.first():
             return
     content = report.to_json()

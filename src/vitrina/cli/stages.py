@@ -90,7 +90,9 @@ def load_histories(settings: Settings) -> int:
     return len(columns)
 
 
-def train_towers(settings: Settings, *, fresh: bool = False) -> TrainReport:
+def train_towers(
+    settings: Settings, *, fresh: bool = False, warm_start: bool = False
+) -> TrainReport:
     """The towers, trained on the lake; goes on from the last checkpoint of the same training.
 
     Of processes that train together, the first one shows how it goes on.
@@ -99,7 +101,7 @@ def train_towers(settings: Settings, *, fresh: bool = False) -> TrainReport:
     from vitrina.towers.run import train
 
     if not ranks.first():
-        return train(settings, fresh=fresh)
+        return train(settings, fresh=fresh, warm_start=warm_start)
     with reporting("Training") as report:
 
         def progress(now: TrainProgress) -> None:
@@ -111,7 +113,7 @@ def train_towers(settings: Settings, *, fresh: bool = False) -> TrainReport:
             )
             report(now.step / max(1, now.steps), note)
 
-        return train(settings, fresh=fresh, progress=progress)
+        return train(settings, fresh=fresh, warm_start=warm_start, progress=progress)
 
 
 def assemble(settings: Settings) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from vitrina import __version__
+from vitrina.bundle import bundle as layout
 from vitrina.bundle.files import put_in_place
 from vitrina.bundle.manifest import Lineage, define_space
 from vitrina.bundle.writer import BundleContents, write_bundle
@@ -36,9 +37,6 @@ from vitrina.towers.calibration import (
 from vitrina.towers.export import encoder_inputs
 from vitrina.towers.moments import HORIZON_DAYS, MIN_EVENTS, US_PER_DAY, newest_histories
 from vitrina.towers.run import (
-    ENCODER,
-    ITEM_TOWER,
-    USER_TOWER,
     VECTORS,
     TrainingData,
     completed,
@@ -66,11 +64,13 @@ def assemble_draft(settings: Settings, *, progress: Callable[[str], None] | None
         )
     created_at = datetime.now(UTC)
     values = load_file(run.folder / VECTORS)["vectors"]
-    space = define_space(data.catalog.item_ids, values, run.folder / ITEM_TOWER, created_at)
+    space = define_space(data.catalog.item_ids, values, run.folder / layout.ITEM_TOWER, created_at)
     vectors = Vectors(space, values)
 
     say("Encoding the shoppers")
-    encode = _Encoder(run.folder / ENCODER, values, data.interactions, settings.train.max_history)
+    encode = _Encoder(
+        run.folder / layout.ENCODER, values, data.interactions, settings.train.max_history
+    )
     users, user_vectors = encode.as_of(data.split.cut_us)
     say("Building and tuning the index")
     index, index_info = build_index(vectors, settings.index, Vectors(space, user_vectors))
@@ -93,13 +93,14 @@ def assemble_draft(settings: Settings, *, progress: Callable[[str], None] | None
             ),
             repeat_rate=item_repeat_rates(data.interactions, len(values), purchase),
             centroid=normalise(user_vectors.mean(0)),
-            item_tower=run.folder / ITEM_TOWER,
-            user_tower=run.folder / USER_TOWER,
-            encoder=run.folder / ENCODER,
+            item_tower=run.folder / layout.ITEM_TOWER,
+            user_tower=run.folder / layout.USER_TOWER,
+            encoder=run.folder / layout.ENCODER,
             event_types=data.event_types,
             max_history=settings.train.max_history,
             lineage=_lineage(settings, data, len(users)),
             ranking=ranking,
+            optional=[path for name in layout.OPTIONAL if (path := run.folder / name).exists()],
         ),
     )
     put_in_place(fresh, runs / DRAFT)

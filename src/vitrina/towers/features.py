@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -59,6 +59,18 @@ class Bags:
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabularies:
+    """What codes stand for. fields: code c of the i-th field is fields[i][c − 1], 0 is unknown.
+
+    attributes: code c is attributes[c], a name and a value. Price buckets and n-grams need none:
+    their codes mean the same in every catalog.
+    """
+
+    fields: list[list[str]]
+    attributes: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class ItemFeatures:
     """Content of n items as numbers.
 
@@ -70,6 +82,7 @@ class ItemFeatures:
     cardinalities: tuple[int, ...]
     text: Bags
     attributes: Bags
+    vocabularies: Vocabularies
 
     def __len__(self) -> int:
         return len(self.categorical)
@@ -84,23 +97,28 @@ class ItemFeatures:
             _codes(catalog.brand),
             _codes(catalog.condition),
             _codes(catalog.location),
-            (price_buckets(catalog.price), PRICE_BUCKETS),
         ]
+        prices = price_buckets(catalog.price)
+        attributes, pairs = attribute_codes(catalog.attributes)
         texts = zip(catalog.title, catalog.description, strict=True)
         hashed = [text_ngrams(f"{title} {description}") for title, description in texts]
         return cls(
-            categorical=np.stack([codes for codes, _ in fields], axis=1),
-            cardinalities=tuple(cardinality for _, cardinality in fields),
+            categorical=np.stack([*(codes for codes, _ in fields), prices], axis=1),
+            cardinalities=(*(len(values) + 1 for _, values in fields), PRICE_BUCKETS),
             text=Bags.of(hashed, TEXT_BUCKETS),
-            attributes=attribute_codes(catalog.attributes),
+            attributes=attributes,
+            vocabularies=Vocabularies([values for _, values in fields], pairs),
         )
 
 
-def attribute_codes(attributes: Sequence[Mapping[str, Any]]) -> Bags:
+def attribute_codes(
+    attributes: Sequence[Mapping[str, Any]],
+) -> tuple[Bags, list[tuple[str, str]]]:
     """A code for each value of each attribute that several items have, in the order of the names.
 
     The elements of a list are values, one by one; objects within are none. What one item alone has
-    tells nothing of any other, and its id says as much.
+    tells nothing of any other, and its id says as much. Returns the items' codes, and what they
+    stand for.
     """
     pairs = [
         sorted({(name, str(one)) for name, value in row.items() for one in _elements(value)})
@@ -109,7 +127,8 @@ def attribute_codes(attributes: Sequence[Mapping[str, Any]]) -> Bags:
     counts = Counter(pair for row in pairs for pair in row)
     shared = sorted(pair for pair, items in counts.items() if items > 1)
     code = {pair: number for number, pair in enumerate(shared)}
-    return Bags.of([[code[pair] for pair in row if pair in code] for row in pairs], len(shared))
+    codes = [[code[pair] for pair in row if pair in code] for row in pairs]
+    return Bags.of(codes, len(shared)), shared
 
 
 def _elements(value: Any) -> Sequence[Any]:
@@ -148,12 +167,11 @@ def _path_prefixes(path: Sequence[str]) -> list[str | None]:
     return (prefixes + [None] * CATEGORY_LEVELS)[:CATEGORY_LEVELS]
 
 
-def _codes(values: Iterable[str | None]) -> tuple[NDArray[np.int64], int]:
-    """Codes from 1 for the distinct values, 0 for None and "", and how many codes there are."""
-    column = list(values)
-    vocabulary = {value: code for code, value in enumerate(sorted({v for v in column if v}), 1)}
-    codes = np.array([vocabulary.get(value or "", UNKNOWN) for value in column], np.int64)
-    return codes, len(vocabulary) + 1
+def _codes(column: Sequence[str | None]) -> tuple[NDArray[np.int64], list[str]]:
+    """Codes from 1 for the distinct values, 0 for None and "", and the values in their order."""
+    values = sorted({value for value in column if value})
+    code = {value: number for number, value in enumerate(values, 1)}
+    return np.array([code.get(value or "", UNKNOWN) for value in column], np.int64), values
 
 
 class PopularityFeatures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -55,12 +56,16 @@ class Content(nn.Module):
 
     categorical: Tensor
 
-    def __init__(self, features: ItemFeatures, dim: int) -> None:
+    def __init__(
+        self, features: ItemFeatures, dim: int, widths: Sequence[int] | None = None
+    ) -> None:
+        """widths: of the categorical fields, by their cardinality if not given."""
         super().__init__()
         self.register_buffer("categorical", torch.from_numpy(features.categorical))
+        widths = widths or [field_width(cardinality) for cardinality in features.cardinalities]
         self.fields = nn.ModuleList(
-            nn.Embedding(cardinality, field_width(cardinality))
-            for cardinality in features.cardinalities
+            nn.Embedding(cardinality, width)
+            for cardinality, width in zip(features.cardinalities, widths, strict=True)
         )
         self.text = MeanOfBag(features.text, TEXT_DIM)
         self.attributes = (
@@ -68,7 +73,7 @@ class Content(nn.Module):
         )
         for table in (*self.fields, self.text.table):
             nn.init.normal_(table.weight, std=0.1)
-        self.width = sum(field_width(c) for c in features.cardinalities) + TEXT_DIM
+        self.width = sum(widths) + TEXT_DIM
         if self.attributes is not None:
             nn.init.normal_(self.attributes.table.weight, std=1 / math.sqrt(dim))
             self.width += dim
@@ -105,11 +110,16 @@ class ItemTower(nn.Module):
         id_dropout: float,
         factors: NDArray[np.float32] | None = None,
         popularity: bool = False,
+        widths: Sequence[int] | None = None,
     ) -> None:
-        """events int64 [items]: of each item in training. factors float32 [items, id_dim]."""
+        """events int64 [items]: of each item in training. factors float32 [items, id_dim].
+
+        widths: as of `Content`.
+        """
         super().__init__()
         self.id_dropout = id_dropout
-        self.content = Content(features, dim)
+        self.vocabularies = features.vocabularies
+        self.content = Content(features, dim, widths)
         self.register_buffer("events", torch.from_numpy(events.astype(np.float32)))
         self.from_id: nn.Module = nn.Identity()
         if factors is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
 from vitrina.towers.item_tower import ItemTower
-from vitrina.towers.losses import full_softmax, sampled_softmax
+from vitrina.towers.losses import full_softmax, over_lengths, sampled_softmax
 from vitrina.towers.moments import Batch, MomentSampler
 from vitrina.towers.next_item import SequenceBatch, SequenceSampler
 
@@ -85,6 +86,7 @@ class Discoveries:
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
     ) -> None:
+        self._lengths = settings.matryoshka
         self._sampler = MomentSampler(
             interactions,
             items,
@@ -129,15 +131,16 @@ class Discoveries:
         user = towers.user(history, *tower_inputs(batch.histories, on))
         # Scores are up to 1 / temperature: in bfloat16, the nearest one may be 0.1 nats away.
         with torch.autocast(on.type, enabled=False):
-            return sampled_softmax(
-                user=user.float(),
-                candidates=F.embedding(tensor(candidates, on), items).float(),
+            softmax = partial(
+                sampled_softmax,
                 log_q=tensor(batch.log_q, on),
                 positives=tensor(batch.positives, on),
                 excluded=tensor(batch.excluded, on),
                 scale=towers.log_scale.exp(),
                 weights=tensor(batch.weights, on),
             )
+            shown = F.embedding(tensor(candidates, on), items)
+            return over_lengths(softmax, user.float(), shown.float(), self._lengths)
 
     def examples(self, batch: Batch) -> int:
         return len(batch.weights)
@@ -147,7 +150,11 @@ class Discoveries:
 
 
 class NextItem:
-    """After each event of a sequence, the next one, among all items of the catalog."""
+    """After each event of a sequence, the next one, among all items that anybody has met.
+
+    An item without events is no negative: that nobody turned to it may be because it was not there
+    yet, and to push it away would push away the like of it that is new.
+    """
 
     def __init__(
         self,
@@ -155,6 +162,7 @@ class NextItem:
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
     ) -> None:
+        self._lengths = settings.matryoshka
         self._sampler = SequenceSampler(
             interactions,
             type_weights,
@@ -164,6 +172,7 @@ class NextItem:
             seed=settings.seed,
         )
         self.steps_per_epoch = self._sampler.batches_per_epoch
+        self._met = np.unique(interactions.row)
 
     def batch(self, step: int, rng: np.random.Generator) -> SequenceBatch:
         return self._sampler.batch(step)
@@ -182,18 +191,23 @@ class NextItem:
         return part, float(part.weights.sum()) / whole if whole else 0.0
 
     def loss(self, towers: Towers, batch: SequenceBatch) -> Tensor:
-        """Softmax over the whole catalog."""
+        """Softmax over all items met."""
         on = towers.log_scale.device
-        items = towers.item(torch.arange(len(towers.item), device=on))
-        history = F.embedding(tensor(batch.histories.rows, on), items)
+        items = towers.item(tensor(self._met, on))
+        history = F.embedding(tensor(self._places(batch.histories.rows), on), items)
         states = towers.user.states(history, *tower_inputs(batch.histories, on)).flatten(0, 1)
-        return full_softmax(
-            F.embedding(tensor(batch.states, on), states),
-            items,
-            tensor(batch.targets, on),
-            towers.log_scale.exp(),
-            tensor(batch.weights, on),
+        softmax = partial(
+            full_softmax,
+            targets=tensor(self._places(batch.targets), on),
+            scale=towers.log_scale.exp(),
+            weights=tensor(batch.weights, on),
         )
+        user = F.embedding(tensor(batch.states, on), states)
+        return over_lengths(softmax, user, items, self._lengths)
+
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each item row is among those met, the padding of histories anywhere."""
+        return np.searchsorted(self._met, rows)
 
     def examples(self, batch: SequenceBatch) -> int:
         return len(batch.targets)

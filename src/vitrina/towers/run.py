@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from vitrina import __version__
+from vitrina.bundle import bundle as layout
 from vitrina.bundle.files import replaced
 from vitrina.encoding import EncodedBatch
 from vitrina.errors import TrainingError
@@ -32,16 +33,20 @@ from vitrina.settings import Settings, TrainSettings
 from vitrina.towers import ranks
 from vitrina.towers.checkpoint import remove_checkpoints
 from vitrina.towers.encode import user_vectors
-from vitrina.towers.export import export_user_tower, save_weights
+from vitrina.towers.export import export_user_tower
 from vitrina.towers.features import PopularityFeatures
 from vitrina.towers.moments import newest_histories
 from vitrina.towers.training import TrainProgress, TwoTowers, build, fit
 from vitrina.towers.user_tower import TowardsCentre
 from vitrina.towers.validation import hold_out
+from vitrina.towers.warm_start import (
+    carry_over,
+    earlier_towers,
+    require_same_shape,
+    save_towers,
+)
 
 TOWERS: Final = "towers"
-ITEM_TOWER, USER_TOWER = "item_tower.safetensors", "user_tower.safetensors"
-ENCODER: Final = "user_tower.onnx"
 VECTORS, REPORT = "vectors.safetensors", "training.json"
 PARITY_USERS: Final = 64
 
@@ -50,9 +55,9 @@ PARITY_USERS: Final = 64
 class TrainReport:
     """What a training run came to. cached: this very training had been completed before.
 
-    metric: what validation measured, None where there was none. curve: (step, metric) of each
-    measurement; kept_step: the best of them, whose weights these are. losses: (step, moving
-    average in nats).
+    warm_start: which earlier towers it began with. metric: what validation measured, None where
+    there was none. curve: (step, metric) of each measurement; kept_step: the best of them, whose
+    weights these are. losses: (step, moving average in nats).
     """
 
     folder: Path
@@ -66,6 +71,7 @@ class TrainReport:
     identity: str
     data_until_us: int
     kept_step: int
+    warm_start: str | None
     metric: str | None
     curve: Sequence[Sequence[float]]
     losses: Sequence[Sequence[float]]
@@ -108,13 +114,15 @@ def train(
     settings: Settings,
     *,
     fresh: bool = False,
+    warm_start: bool = False,
     progress: Callable[[TrainProgress], None] | None = None,
 ) -> TrainReport:
     """Train the towers on the lake's events before the cut.
 
     Goes on from the last checkpoint of the same data and settings, and does nothing when that
-    very training is complete, unless `fresh`. Within `ranks.joined`, all processes take part, and
-    the first writes. Raises TrainingError, DataError.
+    very training is complete, unless `fresh`. warm_start: begin with the weights of the current
+    bundle, or of the last run if nothing was promoted. Within `ranks.joined`, all processes take
+    part, and the first writes. Raises TrainingError, DataError.
     """
     runs, started = settings.paths.runs, time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
@@ -124,9 +132,20 @@ def train(
         ranks.once(lambda: remove_checkpoints(runs))
     elif (report := completed(runs)) is not None and report.identity == identity:
         return report
+    earlier = earlier_towers(settings.paths, runs / TOWERS) if warm_start else None
+    if earlier is not None:
+        require_same_shape(earlier, settings.train)
     held = hold_out(data.interactions, len(data.catalog), data.type_weights, settings.train)
     learnt = data.interactions if held is None else held.train
-    towers = build(learnt, data.catalog, settings.train, len(data.event_types))
+    towers = build(
+        learnt,
+        data.catalog,
+        settings.train,
+        len(data.event_types),
+        None if earlier is None else earlier.widths,
+    )
+    if earlier is not None:
+        carry_over(towers, data.catalog.item_ids, data.event_types, earlier)
     first_step = 0
 
     def watch(report: TrainProgress) -> None:
@@ -141,7 +160,7 @@ def train(
         data.type_weights,
         settings.train,
         runs,
-        identity,
+        identity if earlier is None else f"{identity} from {earlier.identity}",
         watch,
         None if held is None else held.validation(settings.train),
     )
@@ -150,13 +169,14 @@ def train(
         vectors, user = served(towers, data, settings.train)
         folder = runs / TOWERS
         with replaced(folder) as partial:
-            save_weights(towers.item, partial / ITEM_TOWER)
-            save_weights(user, partial / USER_TOWER)
+            save_towers(
+                partial, towers, user, data.catalog.item_ids, data.event_types, settings.train
+            )
             save_file({"vectors": vectors}, partial / VECTORS)
             _, sample = sample_histories(
                 data.interactions, settings.train.max_history, PARITY_USERS
             )
-            parity = export_user_tower(user, partial / ENCODER, vectors, sample)
+            parity = export_user_tower(user, partial / layout.ENCODER, vectors, sample)
             report = TrainReport(
                 folder=folder,
                 steps=state.step,
@@ -169,6 +189,7 @@ def train(
                 identity=identity,
                 data_until_us=data.split.cut_us,
                 kept_step=state.kept_step,
+                warm_start=None if earlier is None else earlier.source,
                 metric=None if held is None else held.metric,
                 curve=state.curve,
                 losses=state.losses,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -91,9 +91,16 @@ def user_tower(settings: TrainSettings, event_types: int) -> nn.Module:
 
 
 def build(
-    interactions: Interactions, catalog: CatalogTable, settings: TrainSettings, event_types: int
+    interactions: Interactions,
+    catalog: CatalogTable,
+    settings: TrainSettings,
+    event_types: int,
+    widths: Sequence[int] | None = None,
 ) -> TwoTowers:
-    """Untrained towers for this catalog. Raises TrainingError where there is nothing to learn."""
+    """Untrained towers for this catalog. Raises TrainingError where there is nothing to learn.
+
+    widths: of the embeddings of an item's categorical fields, by their cardinality if not given.
+    """
     if len(catalog) < 2 or len(interactions.user_ids) < 2:
         raise TrainingError(
             f"There are {len(catalog)} items and {len(interactions.user_ids)} shoppers with "
@@ -109,6 +116,7 @@ def build(
         id_dropout=settings.id_dropout,
         factors=item_factors(interactions, len(catalog), settings.dim) if moments else None,
         popularity=moments,
+        widths=widths,
     )
     return TwoTowers(item, user_tower(settings, event_types))
 

@@ -7,10 +7,15 @@ last moment is held out. With `discoveries`, everything of the last HORIZON_DAYS
 shoppers are judged as `vitrina evaluate` judges them: popularity, too, is that of the moment. The
 others' events of those days are learnt from all the while. So the figure says which weights are
 better, and not what a shop can expect; that is measured after the cut alone.
+
+The sample goes by the shoppers' ids: it is the same in every run, so that a warm start is not
+asked for what the weights it begins with have learnt.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +34,7 @@ from vitrina.towers.training import TwoTowers, Validation
 
 MOST_SHOPPERS: Final = 2000
 LARGEST_SHARE: Final = 0.2
-"""Of all shoppers, at most so many are in the sample: their newest events are not learnt from."""
+"""Of all shoppers, about so many are asked at most: their newest events are not learnt from."""
 LEAST_SHOPPERS: Final = 100
 """The mean over fewer says too little to stop by; there is no validation then."""
 EVERY: Final = {"next_item": 100, "discoveries": 0}
@@ -42,11 +47,11 @@ SCORES_AT_ONCE: Final = 1 << 24
 class HeldOut:
     """B shoppers whose newest events are not trained on.
 
-    train: all other events. past: those of them that the shoppers' histories are made of. users
-    int64 [B]. targets [B, items]: non-zero where the shopper turned to an item, for the first time,
-    in the events held out. met [B, items]: non-zero where they had met it before. popularity
-    float32 [items, features]: as of the moment, if the item tower asks for it. depth: length of
-    the lists.
+    train: all other events; the newest of shoppers who would be asked, but have too short a history
+    yet, are held out, too. past: those of the shoppers asked. users int64 [B]. targets [B, items]:
+    non-zero where the shopper turned to an item, for the first time, in the events held out. met
+    [B, items]: non-zero where they had met it before. popularity float32 [items, features]: as of
+    the moment, if the item tower asks for it. depth: length of the lists.
     """
 
     train: Interactions
@@ -84,11 +89,8 @@ class HeldOut:
 
 def steps_between(settings: TrainSettings) -> int:
     """Steps from one look to the next, 0 for none."""
-    return (
-        EVERY[settings.objective]
-        if settings.validation_every is None
-        else (settings.validation_every)
-    )
+    asked = settings.validation_every
+    return EVERY[settings.objective] if asked is None else asked
 
 
 def hold_out(
@@ -101,7 +103,7 @@ def hold_out(
 
     None, too, where there are fewer than LEAST_SHOPPERS to judge: who have a history of at least
     MIN_USABLE_ITEMS events, and then turned to something new. type_weights float32 [types]: events
-    of weight 0 are no targets. One seed is one sample.
+    of weight 0 are no targets.
     """
     if not steps_between(settings):
         return None
@@ -117,23 +119,24 @@ def hold_out(
     shoppers = len(interactions.user_ids)
     before = np.bincount(interactions.user[~later], minlength=shoppers)
     asked = np.bincount(interactions.user[wanted], minlength=shoppers)
-    able = np.flatnonzero((before >= MIN_USABLE_ITEMS) & (asked > 0))
-    size = min(MOST_SHOPPERS, int(LARGEST_SHARE * shoppers), len(able))
-    if size < LEAST_SHOPPERS:
+    # The bound depends on the number of shoppers alone, so it hardly ever rises: who is within it
+    # today was within it, and held out, when the weights of a warm start were trained.
+    bound = min(LARGEST_SHARE, MOST_SHOPPERS / shoppers)
+    within = _places(interactions.user_ids) < bound
+    users = np.flatnonzero(within & (before >= MIN_USABLE_ITEMS) & (asked > 0))
+    if len(users) < LEAST_SHOPPERS:
         return None
-    users = np.sort(np.random.default_rng(settings.seed).choice(able, size, replace=False))
     place = np.full(shoppers, -1)
-    place[users] = np.arange(size)
-    of_sample = place[interactions.user] >= 0
-    train = interactions.where(~(later & of_sample))
-    past = interactions.where(~later & of_sample)
-    wanted &= of_sample
+    place[users] = np.arange(len(users))
+    wanted &= place[interactions.user] >= 0
+    train = interactions.where(~(later & within[interactions.user]))
+    past = train.where(within[train.user])
     targets = sp.csr_matrix(
         (
             np.ones(int(wanted.sum()), np.float32),
             (place[interactions.user[wanted]], interactions.row[wanted]),
         ),
-        (size, items),
+        (len(users), items),
     )
     popularity = None
     if settings.objective == "discoveries":
@@ -149,3 +152,9 @@ def hold_out(
         depth=DEPTH[settings.objective],
         max_history=settings.max_history,
     )
+
+
+def _places(ids: Sequence[str]) -> NDArray[np.float64]:
+    """Where each id lies between 0 and 1, as if by chance, and always at the same place."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in ids)
+    return np.fromiter((int.from_bytes(digest) / 2**64 for digest in digests), float, len(ids))
