@@ -7,7 +7,7 @@ DEMO := vitrina-demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench serve clean peers bench-baselines bench-training
+.PHONY: help demo test lint bench bench-quality serve clean peers bench-baselines bench-training
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make 
 	$(BIN)/python benchmarks/lake.py
 	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/request.py --config $(DEMO)/vitrina.toml
+
+bench-quality: .venv/.installed ## Retrieval beside the field's published tables (ARGS="--quick": one data set)
+	$(BIN)/python benchmarks/quality.py $(ARGS)
 
 bench-baselines: .venv/.installed ## Well-known methods on the data sets of bench-quality (ARGS="--peers 60": RecTools, too, after make peers)
 	$(BIN)/python benchmarks/baselines.py $(ARGS)

@@ -139,6 +139,23 @@ class TrainSettings(Section):
     batch_events: int = Field(
         2048, ge=16, description="next_item: events to be predicted in a step, about."
     )
+    negatives: int | None = Field(
+        None,
+        ge=0,
+        description="next_item: items drawn evenly that each step's targets are told from, beside "
+        "each other; 0: all items. Default: all up to 50,000 items, 4,096 of more.",
+    )
+    log_q: Literal["none", "classic", "refined"] = Field(
+        "refined",
+        description="next_item with drawn negatives: the correction for how often one is drawn.",
+    )
+    subsample: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="next_item: events of items with a larger share of all events than this count "
+        "less, so that less popular items are shown; 1: all alike.",
+    )
     learning_rate: float = Field(3e-3, gt=0, description="Largest step size of AdamW.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     validation_every: int | None = Field(

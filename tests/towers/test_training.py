@@ -230,10 +230,18 @@ def new_after(events: Interactions, moment: int, items: int) -> NDArray[np.bool_
     return later & ~past
 
 
-@pytest.mark.parametrize("objective", ["discoveries", "next_item"])
-@pytest.mark.parametrize("encoder", ["transformer", "mlp"])
+@pytest.mark.parametrize(
+    ("objective", "encoder", "negatives"),
+    [
+        ("discoveries", "transformer", None),
+        ("discoveries", "mlp", None),
+        ("next_item", "transformer", None),
+        ("next_item", "transformer", 64),
+        ("next_item", "mlp", None),
+    ],
+)
 def test_learned_retrieval_finds_the_new_items_that_popularity_cannot(
-    tmp_path: Path, encoder: str, objective: str
+    tmp_path: Path, objective: str, encoder: str, negatives: int | None
 ) -> None:
     """Ten tastes: one list for everybody can serve only a few, a learned list serves them all."""
     shop = taste_shop(users=150, items=300, tastes=10, events=24, seed=5)
@@ -247,6 +255,7 @@ def test_learned_retrieval_finds_the_new_items_that_popularity_cannot(
         checkpoint_minutes=60,
         encoder=encoder,
         objective=objective,
+        negatives=negatives,
     )
     towers = build(events, shop.catalog, settings, len(TYPES)).eval()
     wanted = new_after(shop.interactions, cut, items)

@@ -7,7 +7,7 @@ of like length share a batch, so that next to nothing is computed for padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,14 @@ class SequenceBatch:
 
     histories: the sequences (rows are item rows). states int64 [T]: b · L + l, the newest event l
     of sequence b that lies strictly before the target. targets int64 [T]: item rows. weights
-    float32 [T].
+    float32 [T]. negatives int64 [K]: item rows that all targets are told from; none for all items.
     """
 
     histories: EncodedBatch
     states: NDArray[np.int64]
     targets: NDArray[np.int64]
     weights: NDArray[np.float32]
+    negatives: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 class SequenceSampler:

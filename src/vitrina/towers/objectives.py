@@ -17,7 +17,14 @@ from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
 from vitrina.towers.item_tower import ItemTower
-from vitrina.towers.losses import full_softmax, over_lengths, sampled_softmax
+from vitrina.towers.losses import (
+    full_softmax,
+    mixed_log_q,
+    over_lengths,
+    sampled_softmax,
+    shared_softmax,
+    subsampling_weights,
+)
 from vitrina.towers.moments import Batch, MomentSampler
 from vitrina.towers.next_item import SequenceBatch, SequenceSampler
 
@@ -33,6 +40,12 @@ class Towers(Protocol):
     user: Any
     log_scale: nn.Parameter
 
+
+FULL_CATALOG: Final = 50_000
+"""The most items that a step's targets are told from all of."""
+
+SAMPLED_NEGATIVES: Final = 4096
+"""Drawn evenly, of a larger catalog."""
 
 HISTORY_DROPOUT: Final = {"discoveries": 0.6, "next_item": 0.0}
 
@@ -72,7 +85,7 @@ def objective_of(
 ) -> Objective:
     """What the settings ask for. type_weights float32 [types]: weight of each event type."""
     if settings.objective == "next_item":
-        return NextItem(interactions, type_weights, settings)
+        return NextItem(interactions, items, type_weights, settings)
     return Discoveries(interactions, items, type_weights, settings)
 
 
@@ -150,7 +163,7 @@ class Discoveries:
 
 
 class NextItem:
-    """After each event of a sequence, the next one, among all items that anybody has met.
+    """After each event of a sequence, the next one, told from all items met or from a sample.
 
     An item without events is no negative: that nobody turned to it may be because it was not there
     yet, and to push it away would push away the like of it that is new.
@@ -159,6 +172,7 @@ class NextItem:
     def __init__(
         self,
         interactions: Interactions,
+        items: int,
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
     ) -> None:
@@ -172,16 +186,29 @@ class NextItem:
             seed=settings.seed,
         )
         self.steps_per_epoch = self._sampler.batches_per_epoch
-        self._met = np.unique(interactions.row)
+        counts = torch.from_numpy(np.bincount(interactions.row, minlength=items))
+        self._item_weights = subsampling_weights(counts, settings.subsample).numpy()
+        self._met = np.flatnonzero(counts)
+        self._counts = counts[self._met].float()
+        self._log_q = settings.log_q
+        self._drawn = 0 if len(self._met) <= FULL_CATALOG else SAMPLED_NEGATIVES
+        if settings.negatives is not None:
+            self._drawn = settings.negatives
 
     def batch(self, step: int, rng: np.random.Generator) -> SequenceBatch:
-        return self._sampler.batch(step)
+        batch = self._sampler.batch(step)
+        batch = replace(batch, weights=batch.weights * self._item_weights[batch.targets])
+        if not self._drawn:
+            return batch
+        drawn = self._met[rng.integers(len(self._met), size=self._drawn)]
+        return replace(batch, negatives=np.concatenate([batch.targets, drawn]))
 
     def part(self, batch: SequenceBatch, number: int, count: int) -> tuple[SequenceBatch, float]:
-        """Some of the sequences, which may be none, and their targets."""
+        """Some of the sequences, which may be none, and their targets; all negatives."""
         sequence, place = np.divmod(batch.states, batch.histories.rows.shape[1])
         mine = sequence % count == number
-        part = SequenceBatch(
+        part = replace(
+            batch,
             histories=_histories(batch.histories, slice(number, None, count)),
             states=(sequence // count * batch.histories.rows.shape[1] + place)[mine],
             targets=batch.targets[mine],
@@ -191,30 +218,50 @@ class NextItem:
         return part, float(part.weights.sum()) / whole if whole else 0.0
 
     def loss(self, towers: Towers, batch: SequenceBatch) -> Tensor:
-        """Softmax over all items met."""
+        """Softmax over all items met, or over the batch's negatives."""
         on = towers.log_scale.device
-        items = towers.item(tensor(self._met, on))
-        history = F.embedding(tensor(self._places(batch.histories.rows), on), items)
+        rows = self._met
+        if len(batch.negatives):
+            rows = np.unique(np.concatenate([batch.histories.rows.ravel(), batch.negatives]))
+
+        def places(of: NDArray[np.int64]) -> Tensor:
+            # The padding of histories may be no row among these, and then is any.
+            return tensor(np.searchsorted(rows, of), on)
+
+        items = towers.item(tensor(rows, on))
+        history = F.embedding(places(batch.histories.rows), items)
         states = towers.user.states(history, *tower_inputs(batch.histories, on)).flatten(0, 1)
         softmax = partial(
             full_softmax,
-            targets=tensor(self._places(batch.targets), on),
+            targets=places(batch.targets),
             scale=towers.log_scale.exp(),
             weights=tensor(batch.weights, on),
         )
+        if len(batch.negatives):
+            softmax = partial(
+                shared_softmax,
+                **softmax.keywords,
+                negatives=places(batch.negatives),
+                log_q=self._log_odds(batch, rows).to(on),
+                correction="classic" if self._log_q == "none" else self._log_q,
+            )
+        # `embedding`, because the gradient of `states[…]` adds up in an order that varies.
         user = F.embedding(tensor(batch.states, on), states)
         return over_lengths(softmax, user, items, self._lengths)
 
-    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where each item row is among those met, the padding of histories anywhere."""
-        return np.searchsorted(self._met, rows)
+    def _log_odds(self, batch: SequenceBatch, rows: NDArray[np.int64]) -> Tensor:
+        """What the logQ correction takes off the score of each of the rows."""
+        if self._log_q == "none":
+            return torch.zeros(len(rows))
+        in_batch = len(batch.negatives) - self._drawn
+        return mixed_log_q(self._counts, in_batch, self._drawn)[np.searchsorted(self._met, rows)]
 
     def examples(self, batch: SequenceBatch) -> int:
         return len(batch.targets)
 
     def about(self, batch: SequenceBatch) -> str:
         rows = np.unique(batch.targets)
-        return f"{len(batch.histories.rows)} sequences, targets the item rows {rows[:20].tolist()}…"
+        return f"{len(batch.targets)} targets, of the item rows {rows[:20].tolist()}…"
 
 
 def _history_dropout(settings: TrainSettings) -> float:
