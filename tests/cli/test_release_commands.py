@@ -23,7 +23,9 @@ def draft(shop: Shop) -> Path:
 
 
 def evaluated(shop: Shop, version: str, failed_gates: tuple[str, ...] = ()) -> None:
-    content = {"bundle": version, "users": 9, "failed_gates": failed_gates}
+    days = {"cut": "2026-01-01T00:00:00+00:00", "until": "2026-01-15T00:00:00+00:00"}
+    counts = {"users": 9, "users_with_new": 7, "rows": []}
+    content = {"bundle": version, "failed_gates": failed_gates} | days | counts
     (shop.home / "data/runs/evaluation.json").write_text(json.dumps(content))
 
 

@@ -29,7 +29,7 @@ from vitrina.evaluation.methods import (
 )
 from vitrina.evaluation.metrics import DEPTH
 from vitrina.evaluation.protocols import GlobalTimeSplit, global_time
-from vitrina.evaluation.report import tables
+from vitrina.evaluation.report import markdown, tables
 from vitrina.lake.split import to_datetime
 from vitrina.online.recommender import Recommender, Request
 from vitrina.schema import History
@@ -87,7 +87,8 @@ def test_training_leaves_complete_towers_and_no_checkpoint(judged: Judged) -> No
     runs = judged.settings.paths.runs
     assert sorted(path.name for path in runs.iterdir()) == ["draft", "evaluation.json", "towers"]
     suffixes = {path.suffix for path in runs.rglob("*") if path.is_file()}
-    assert suffixes <= {".safetensors", ".json", ".onnx", ".jsonl", ".faiss", ".sha256"}
+    data = {".safetensors", ".json", ".onnx", ".jsonl", ".faiss", ".sha256"}
+    assert suffixes == data | {".md", ".svg"}
 
 
 def test_the_same_training_is_not_done_twice(judged: Judged) -> None:
@@ -184,9 +185,15 @@ def test_the_draft_is_a_bundle_that_can_be_promoted_and_served(
     judged: Judged, tmp_path: Path
 ) -> None:
     registry = Registry(tmp_path / "bundles")
-    version = registry.publish(judged.draft, judged.evaluation.to_json())
+    evaluation = orjson.loads(orjson.dumps(judged.evaluation.to_json()))
+    version = registry.publish(judged.draft, evaluation, markdown(evaluation))
     registry.promote(version)
     bundle = load_bundle(registry.path(version))
+    card = (bundle.path / "model_card.md").read_text()
+    assert card.startswith((judged.draft / "model_card.md").read_text())
+    row = next(row for row in evaluation["rows"] if row["method"] == PIPELINE)
+    recall = f"{row['all']['recall@10']['mean']:.4f}".removeprefix("0")
+    assert f"| {PIPELINE} | {recall} ±" in card
     assert bundle.metrics["cut"] == judged.evaluation.cut
     lineage = bundle.manifest.lineage
     assert lineage.rows["items"] == 120

@@ -142,6 +142,7 @@ def publish_draft(settings: Settings) -> str:
     """
     from vitrina.bundle.manifest import read_manifest
     from vitrina.bundle.registry import Registry
+    from vitrina.evaluation.report import markdown
 
     folder = draft_folder(settings)
     if not folder.is_dir():
@@ -153,7 +154,7 @@ def publish_draft(settings: Settings) -> str:
             f"{evaluation_file(settings)} is of bundle {evaluation.get('bundle')}, the draft is "
             f"{version}. Run 'vitrina evaluate' to measure the draft."
         )
-    return Registry(settings.paths.bundles).publish(folder, evaluation)
+    return Registry(settings.paths.bundles).publish(folder, evaluation, markdown(evaluation))
 
 
 def _current_bundle(settings: Settings) -> Bundle | None:

@@ -1,4 +1,4 @@
-"""The evaluation as people read it: tables that fit a terminal of 80 columns."""
+"""The evaluation as people read it: tables for a terminal of 80 columns, and for a model card."""
 
 from __future__ import annotations
 
@@ -25,6 +25,26 @@ def tables(evaluation: dict[str, Any], *, claims: bool = True) -> Group:
         _shelf(evaluation),
     ]
     return Group(*parts, *([_verdicts(evaluation)] if claims else []))
+
+
+def markdown(evaluation: dict[str, Any]) -> str:
+    """The evaluation as a section of the model card: accuracy with its intervals, failed gates."""
+    lines = [
+        "",
+        "## Evaluation",
+        "",
+        f"Moment of prediction {evaluation['cut'][:10]}, test until {evaluation['until'][:10]}, "
+        f"every item ranked, by the code that serves. ± is half of the 95 % bootstrap interval.",
+    ]
+    for targets in TITLES:
+        lines += ["", f"{TITLES[targets].format(**evaluation)}.", ""]
+        lines += [f"| method | {' | '.join(ACCURACY)} |", f"|---|{'---:|' * len(ACCURACY)}"]
+        for row in evaluation["rows"]:
+            figures = " | ".join(_figure(row[targets][name]) for name in ACCURACY)
+            lines.append(f"| {row['method']} | {figures} |")
+    if evaluation["failed_gates"]:
+        lines += ["", *(f"- Gate failed: {sentence}" for sentence in evaluation["failed_gates"])]
+    return "\n".join([*lines, ""])
 
 
 def _accuracy(evaluation: dict[str, Any], targets: str) -> Table:

@@ -1,6 +1,7 @@
 """A training run: from the lake to a folder of trained towers.
 
-`<runs>/towers/` holds weights, the exported user tower, the catalog's vectors and `training.json`.
+`<runs>/towers/` holds weights and what their rows stand for, the exported user tower, the catalog's
+vectors, `training.json`, the model card and the picture of the learning curves.
 It is complete or absent. While training, `<runs>/checkpoint-<step>/` says where to go on.
 """
 
@@ -31,7 +32,9 @@ from vitrina.lake.split import TimeSplit, choose_split
 from vitrina.lake.tables import current_tables
 from vitrina.settings import Settings, TrainSettings
 from vitrina.towers import ranks
+from vitrina.towers.card import Run, model_card
 from vitrina.towers.checkpoint import remove_checkpoints
+from vitrina.towers.curves import learning_curves
 from vitrina.towers.encode import user_vectors
 from vitrina.towers.export import export_user_tower
 from vitrina.towers.features import PopularityFeatures
@@ -195,6 +198,11 @@ def train(
                 losses=state.losses,
             )
             (partial / REPORT).write_bytes(orjson.dumps(report.to_json()))
+            tables = current_tables(settings.paths.lake).name
+            card = model_card(Run(settings.train, tables, data, held, towers, report))
+            (partial / layout.CARD).write_text(card, encoding="utf-8")
+            picture = learning_curves(report.losses, report.curve, report.metric)
+            (partial / layout.CURVES).write_text(picture, encoding="utf-8")
         remove_checkpoints(runs)
         return report
 
