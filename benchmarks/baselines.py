@@ -65,12 +65,12 @@ METHODS: Final = (
     Method(
         "iALS",
         ImplicitALS,
-        {"factors": (256, 64, 128, 512), "alpha": (20, 5, 50, 100), "regularization": (10, 3, 30)},
+        {"factors": (256, 128, 512), "alpha": (20, 5, 50, 100), "regularization": (10, 3, 30)},
     ),
     Method(
         "EASE",
         EaseScores,
-        {"ridge": (100, 10, 30, 300, 1000), "head_items": (HEAD_ITEMS, ALL_ITEMS)},
+        {"head_items": (ALL_ITEMS, HEAD_ITEMS), "ridge": (100, 10, 30, 300, 1000)},
     ),
 )
 

@@ -23,8 +23,7 @@ def watch(command: Sequence[str], hear: Callable[[str], None] | None = None) -> 
 
     Ends the program where the child fails; its complaints are on the same stderr.
     """
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    peak = 0
+    peak, lines = 0, []
 
     def sample() -> None:
         nonlocal peak
@@ -32,14 +31,13 @@ def watch(command: Sequence[str], hear: Callable[[str], None] | None = None) -> 
             peak = max(peak, memory_of(child.pid))
             time.sleep(0.1)
 
-    sampler = Thread(target=sample, daemon=True)
-    sampler.start()
-    lines = []
-    for line in child.stdout or ():
-        lines.append(line.rstrip("\n"))
-        if hear is not None:
-            hear(lines[-1])
-    child.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        sampler = Thread(target=sample)
+        sampler.start()
+        for line in child.stdout or ():
+            lines.append(line.rstrip("\n"))
+            if hear is not None:
+                hear(lines[-1])
     sampler.join()
     if child.returncode:
         raise SystemExit(f"'{' '.join(command)}' ended with {child.returncode}.")

@@ -23,8 +23,9 @@ from vitrina.towers.moments import user_starts
 PYTHON: Final = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
 PROGRAM: Final = Path(__file__).parent / "peers" / "sasrec.py"
 SASREC: Final = {"layers": "sasrec", "width": 64, "blocks": 1, "length": 50, "negatives": 256}
-"""Sampled softmax, one head, dropout 0.2, learning rate 0.001, batches of 128: what the paper of
-eSASRec (RecSys 2025) lists for these data, for SASRec and eSASRec alike."""
+"""With sampled softmax, one head, dropout 0.2, learning rate 0.001 and batches of 128: what the
+authors of eSASRec (RecSys 2025) list for these data, for SASRec and eSASRec alike. The table of
+their repository says width 64; its configuration files say 256."""
 
 
 @dataclass(frozen=True, slots=True)

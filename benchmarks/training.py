@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def main() -> None:
     if options.child:
         train_ours(options)
         return
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of the children: both learn on the same cores
     console = Console()
     with TemporaryDirectory(prefix="vitrina-bench-") as name:
         folder = Path(name)

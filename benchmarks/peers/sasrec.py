@@ -1,8 +1,8 @@
 """SASRec and eSASRec of RecTools on a split that another program gives. Runs in .venv-peers.
 
 FOLDER/split.npz holds the events that are trained on: user, item, place (of the event in its
-user's sequence), int64 [n] each; and asked, int64 [B], the users to recommend to. After each
-epoch, a line of JSON is printed:
+user's sequence), int64 [n] each; and asked, int64 [B], ascending, the users to recommend to. After
+each epoch, a line of JSON is printed:
 
     epoch, seconds (of training since its start), events (that an epoch trains on)
 
@@ -87,14 +87,13 @@ def train(events: pd.DataFrame, asked: np.ndarray, options: argparse.Namespace) 
         batch_size=128,
         get_trainer_func=lambda: pytorch_lightning.Trainer(
             max_epochs=options.epochs,
-            accelerator="cpu",
+            accelerator="auto",
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
             logger=False,
             callbacks=[LambdaCallback(on_train_start=begin, on_train_epoch_end=end_of_epoch)],
         ),
-        recommend_torch_device="cpu",
         **layers(options),
     )
     model.fit(dataset)
