@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,9 +136,10 @@ def _items_csv(catalog: CatalogTable) -> str:
         [CATEGORY_SEPARATOR.join(path) for path in catalog.category_path],
         ["" if np.isnan(price) else f"{price:.2f}" for price in catalog.price],
         [brand or "" for brand in catalog.brand],
+        [json.dumps(attributes) for attributes in catalog.attributes],
         strict=True,
     )
-    return _csv(("item_id", "title", "category_path", "price", "brand"), rows)
+    return _csv(("item_id", "title", "category_path", "price", "brand", "attributes"), rows)
 
 
 def _events_csv(shop: TasteShop) -> str:

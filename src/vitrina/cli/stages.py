@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,11 @@ from vitrina.cli.console import reporting, say
 from vitrina.errors import BundleError, DataError, VitrinaError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vitrina.bundle.bundle import Bundle
     from vitrina.evaluation.evaluate import Evaluation
+    from vitrina.evaluation.leakage.audit import Audit
     from vitrina.lake.compaction import Compaction
     from vitrina.lake.report import IngestReport
     from vitrina.settings import Settings
@@ -132,6 +136,18 @@ def evaluate_bundle(settings: Settings, folder: Path) -> Evaluation:
         current = _current_bundle(settings)
         return evaluate(
             settings, folder, current=current, progress=lambda note, share: report(share, note)
+        )
+
+
+def audit_leakage(settings: Settings, *, at: datetime | None, retrain: bool) -> Audit:
+    """Whether anything that is known at a moment changes with what happens after it."""
+    # Its trainings are compared bit by bit, and a GPU's sums come out in another order each time.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    from vitrina.evaluation.leakage.audit import audit
+
+    with reporting("Auditing") as report:
+        return audit(
+            settings, at=at, retrain=retrain, progress=lambda note, share: report(share, note)
         )
 
 

@@ -33,7 +33,7 @@ from vitrina.lake.tables import current_tables
 from vitrina.settings import Settings, TrainSettings
 from vitrina.towers import ranks
 from vitrina.towers.card import Run, model_card
-from vitrina.towers.checkpoint import remove_checkpoints
+from vitrina.towers.checkpoint import TrainingState, remove_checkpoints
 from vitrina.towers.curves import learning_curves
 from vitrina.towers.encode import user_vectors
 from vitrina.towers.export import export_user_tower
@@ -41,8 +41,9 @@ from vitrina.towers.features import PopularityFeatures
 from vitrina.towers.moments import newest_histories
 from vitrina.towers.training import TrainProgress, TwoTowers, build, fit
 from vitrina.towers.user_tower import TowardsCentre
-from vitrina.towers.validation import hold_out
+from vitrina.towers.validation import HeldOut, hold_out
 from vitrina.towers.warm_start import (
+    EarlierTowers,
     carry_over,
     earlier_towers,
     require_same_shape,
@@ -138,17 +139,6 @@ def train(
     earlier = earlier_towers(settings.paths, runs / TOWERS) if warm_start else None
     if earlier is not None:
         require_same_shape(earlier, settings.train)
-    held = hold_out(data.interactions, len(data.catalog), data.type_weights, settings.train)
-    learnt = data.interactions if held is None else held.train
-    towers = build(
-        learnt,
-        data.catalog,
-        settings.train,
-        len(data.event_types),
-        None if earlier is None else earlier.widths,
-    )
-    if earlier is not None:
-        carry_over(towers, data.catalog.item_ids, data.event_types, earlier)
     first_step = 0
 
     def watch(report: TrainProgress) -> None:
@@ -157,16 +147,7 @@ def train(
         if progress is not None:
             progress(report)
 
-    state = fit(
-        towers,
-        learnt,
-        data.type_weights,
-        settings.train,
-        runs,
-        identity if earlier is None else f"{identity} from {earlier.identity}",
-        watch,
-        None if held is None else held.validation(settings.train),
-    )
+    towers, state, held = learn(settings, data, identity, earlier, watch)
 
     def write() -> TrainReport:
         vectors, user = served(towers, data, settings.train)
@@ -207,6 +188,42 @@ def train(
         return report
 
     return ranks.once(write)
+
+
+def learn(
+    settings: Settings,
+    data: TrainingData,
+    identity: str,
+    earlier: EarlierTowers | None = None,
+    progress: Callable[[TrainProgress], None] | None = None,
+) -> tuple[TwoTowers, TrainingState, HeldOut | None]:
+    """The towers trained on `data`, how training ended, and what was held out, if anything.
+
+    Checkpoints of this `identity` are read from and written to `paths.runs`. earlier: the towers
+    to begin with.
+    """
+    held = hold_out(data.interactions, len(data.catalog), data.type_weights, settings.train)
+    learnt = data.interactions if held is None else held.train
+    towers = build(
+        learnt,
+        data.catalog,
+        settings.train,
+        len(data.event_types),
+        None if earlier is None else earlier.widths,
+    )
+    if earlier is not None:
+        carry_over(towers, data.catalog.item_ids, data.event_types, earlier)
+    state = fit(
+        towers,
+        learnt,
+        data.type_weights,
+        settings.train,
+        settings.paths.runs,
+        identity if earlier is None else f"{identity} from {earlier.identity}",
+        progress,
+        None if held is None else held.validation(settings.train),
+    )
+    return towers, state, held
 
 
 def completed(runs: Path) -> TrainReport | None:
