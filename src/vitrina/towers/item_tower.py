@@ -50,16 +50,23 @@ class MeanOfBag(nn.Module):
 class Content(nn.Module):
     """What is known of an item without its id: [width] numbers.
 
-    Category levels, brand, condition, location and price bucket, an embedding each; the mean of
-    its text's n-grams, and of its attributes.
+    Category levels, brand, condition, location and price bucket, an embedding each; its text; the
+    mean of its attributes. Text is the mean of n-grams, learnt here, or, given factors of it, these
+    as they are, and a linear map learns how to read them.
     """
 
     categorical: Tensor
+    text_factors: Tensor
 
     def __init__(
-        self, features: ItemFeatures, dim: int, widths: Sequence[int] | None = None
+        self,
+        features: ItemFeatures,
+        dim: int,
+        widths: Sequence[int] | None = None,
+        text: NDArray[np.float32] | None = None,
     ) -> None:
-        """widths: of the categorical fields, by their cardinality if not given."""
+        """widths: of the categorical fields, by their cardinality if not given. text float32
+        [items, k]: factors (`towers.text`)."""
         super().__init__()
         self.register_buffer("categorical", torch.from_numpy(features.categorical))
         widths = widths or [field_width(cardinality) for cardinality in features.cardinalities]
@@ -67,25 +74,38 @@ class Content(nn.Module):
             nn.Embedding(cardinality, width)
             for cardinality, width in zip(features.cardinalities, widths, strict=True)
         )
-        self.text = MeanOfBag(features.text, TEXT_DIM)
+        self.text = MeanOfBag(features.text, TEXT_DIM) if text is None else None
+        self.from_text = None if text is None else nn.Linear(text.shape[1], dim, bias=False)
         self.attributes = (
             MeanOfBag(features.attributes, dim) if features.attributes.cardinality else None
         )
-        for table in (*self.fields, self.text.table):
-            nn.init.normal_(table.weight, std=0.1)
-        self.width = sum(widths) + TEXT_DIM
+        for table in self.fields:
+            nn.init.normal_(table.get_parameter("weight"), std=0.1)
+        self.width = sum(widths) + (TEXT_DIM if text is None else text.shape[1])
+        if self.text is not None:
+            nn.init.normal_(self.text.table.weight, std=0.1)
+        if self.from_text is not None:
+            self.register_buffer("text_factors", torch.from_numpy(text))
+            # The strongest factors come first: from the first step on, like texts lie near.
+            nn.init.eye_(self.from_text.weight)
         if self.attributes is not None:
             nn.init.normal_(self.attributes.table.weight, std=1 / math.sqrt(dim))
             self.width += dim
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """rows int64 [n] → everything [n, width], and of it the attributes [n, dim], if any."""
+        """rows int64 [n] → everything [n, width], and what of it counts as it is [n, dim], if any:
+        attributes, and factors of the text."""
         parts = [table(self.categorical[rows, i]) for i, table in enumerate(self.fields)]
-        parts.append(self.text(rows))
-        attributes = None if self.attributes is None else self.attributes(rows)
-        if attributes is not None:
-            parts.append(attributes)
-        return torch.cat(parts, dim=1), attributes
+        direct: Tensor | None = None
+        if self.text is not None:
+            parts.append(self.text(rows))
+        if self.from_text is not None:
+            parts.append(F.embedding(rows, self.text_factors))
+            direct = self.from_text(parts[-1])
+        if self.attributes is not None:
+            parts.append(self.attributes(rows))
+            direct = parts[-1] if direct is None else direct + parts[-1]
+        return torch.cat(parts, dim=1), direct
 
 
 class ItemTower(nn.Module):
@@ -111,15 +131,16 @@ class ItemTower(nn.Module):
         factors: NDArray[np.float32] | None = None,
         popularity: bool = False,
         widths: Sequence[int] | None = None,
+        text: NDArray[np.float32] | None = None,
     ) -> None:
         """events int64 [items]: of each item in training. factors float32 [items, id_dim].
 
-        widths: as of `Content`.
+        widths, text: as of `Content`.
         """
         super().__init__()
         self.id_dropout = id_dropout
         self.vocabularies = features.vocabularies
-        self.content = Content(features, dim, widths)
+        self.content = Content(features, dim, widths, text)
         self.register_buffer("events", torch.from_numpy(events.astype(np.float32)))
         self.from_id: nn.Module = nn.Identity()
         if factors is None:

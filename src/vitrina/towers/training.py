@@ -31,6 +31,7 @@ from vitrina.towers.factors import item_factors
 from vitrina.towers.features import ItemFeatures
 from vitrina.towers.item_tower import ItemTower
 from vitrina.towers.objectives import Objective, objective_of
+from vitrina.towers.text import text_factors
 from vitrina.towers.user_tower import Block, SummaryEncoder, UserTower
 
 WARM_UP_STEPS: Final = 50
@@ -117,6 +118,7 @@ def build(
         factors=item_factors(interactions, len(catalog), settings.dim) if moments else None,
         popularity=moments,
         widths=widths,
+        text=None if moments else text_factors(catalog),
     )
     return TwoTowers(item, user_tower(settings, event_types))
 

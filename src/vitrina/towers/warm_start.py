@@ -3,7 +3,7 @@
 Rows of tables are carried over by what they stand for: an item's id, a brand, a category, an
 attribute's value, an event type. What has gone is dropped; what is new begins at zero, so that it
 says nothing until it is learnt, and a new item begins where its content puts it. All else is
-copied. Collaborative factors are found anew, and turned to lie as the old ones did.
+copied. Factors, collaborative and of text, are found anew, and turned to lie as the old ones did.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from vitrina.towers.training import TwoTowers
 FORMAT: Final = 1
 """Of `towers.json` and what it describes. It grows when older weights cannot be read any more."""
 FIELDS: Final = "item.content.fields."
+FACTORS: Final = ("id_table", "content.text_factors")
+"""Of the item tower, what is no parameter: rows of items that a decomposition has found."""
 WAY_OUT: Final = "Train once without --warm-start."
 
 
@@ -150,10 +152,11 @@ def carry_over(
                 value[now] = known[then]
             else:
                 value.copy_(known)
-        if not isinstance(towers.item.id_table, nn.Parameter):
-            now, then = _shared(item_ids, earlier.item_ids)
-            turn = rotation(towers.item.id_table[now], earlier.weights["item.id_table"][then])
-            towers.item.id_table.copy_(towers.item.id_table @ turn)
+        now, then = _shared(item_ids, earlier.item_ids)
+        for name, factors in towers.item.named_buffers():
+            if name in FACTORS:
+                turn = rotation(factors[now], earlier.weights[f"item.{name}"][then])
+                factors.copy_(factors @ turn)
 
 
 def rotation(moved: Tensor, target: Tensor) -> Tensor:
