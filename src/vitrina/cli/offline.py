@@ -107,6 +107,34 @@ def train(
     show(content, as_json, tables.facts("Training", shown))
 
 
+def tune(
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to search.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Search for better settings of training, for some minutes.
+
+    Reads the lake's tables and `[train]`. Every trial is a training with other settings: learning
+    rate, weight decay, what is hidden (`dropout`, `id_dropout`, `history_dropout`), and, where they
+    are used, `blocks` and `batch_events`. All else stays as it is set; so does the number of events
+    that a training sees, whatever the batches. The first trial has the settings as they are.
+
+    Trials are judged by shoppers whose newest events are held out: with `next_item` their last
+    moment, with `discoveries` the two weeks before the cut. Nothing after the cut is looked at, so
+    `vitrina evaluate` stays an honest judge. A trial that is behind most others is cut short.
+
+    Give it the time of ten trainings at the least. Writes the trials to `tune.sqlite` in
+    `paths.runs`, and nothing else: run again, the search goes on with all it knows. At the end it
+    prints the trials, and the best settings as they go into `vitrina.toml`.
+
+    Example:
+
+        vitrina tune --minutes 60
+    """
+    report = stages.tune_settings(settings_of(config), minutes)
+    show(report.to_json(), as_json, *tables.tuning(report))
+
+
 def index(config: Config = None, as_json: Json = False) -> None:
     """Embed the catalog, build the vector index, fit the ranking: a draft bundle.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vitrina.settings import Settings
     from vitrina.towers.run import TrainReport
     from vitrina.towers.training import TrainProgress
+    from vitrina.towers.tune import TuneProgress, TuneReport
 
 
 def ingest_files(settings: Settings, *, full: bool = False) -> IngestReport:
@@ -118,6 +119,24 @@ def train_towers(
             report(now.step / max(1, now.steps), note)
 
         return train(settings, fresh=fresh, warm_start=warm_start, progress=progress)
+
+
+def tune_settings(settings: Settings, limit: float) -> TuneReport:
+    """Better settings of training; limit: minutes to search for them."""
+    from vitrina.towers.tune import tune
+
+    with reporting("Tuning") as report:
+
+        def progress(now: TuneProgress) -> None:
+            training = now.training
+            metric = "" if training.metric is None else f" · now {training.metric:.4f}"
+            best = "" if now.best is None else f" · best {now.best:.4f}"
+            report(
+                now.share,
+                f"trial {now.trial} · step {training.step:,} of {training.steps:,}{metric}{best}",
+            )
+
+        return tune(settings, minutes=limit, progress=progress)
 
 
 def assemble(settings: Settings) -> Path:

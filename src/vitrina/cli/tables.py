@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
+from vitrina.cli.settings_file import toml_value
+
+SHOWN_TRIALS: Final = 15
 COPIED: Final = ("version", "item")
 """Columns whose values people copy: never broken over two lines."""
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from vitrina.bundle.registry import BundleSummary
     from vitrina.lake.diff import TableDiff
     from vitrina.lake.report import IngestReport, TableReport
+    from vitrina.towers.tune import TuneReport
 
 
 def facts(title: str, values: Mapping[str, Any]) -> Table:
@@ -221,6 +225,26 @@ def _value(value: Any) -> str:
             return "–"
         case _:
             return str(value)
+
+
+def tuning(report: TuneReport) -> list[RenderableType]:
+    """The best trials, and the settings of the best one as TOML."""
+    known = [trial for trial in report.trials if trial.value is not None]
+    ranked = sorted(known, key=lambda trial: -(trial.value or 0.0))
+    trials = _table("Trials", right=("trial", report.metric, "seconds"))
+    for column in ("state", "settings"):
+        trials.add_column(column, overflow="fold")
+    for trial in ranked[:SHOWN_TRIALS]:
+        chosen = ", ".join(f"{name} {toml_value(value)}" for name, value in trial.settings.items())
+        figures = (str(trial.number), f"{trial.value:.4f}", f"{trial.seconds:,.0f}")
+        trials.add_row(*figures, trial.state, chosen)
+    before = "" if report.first_value is None else f", {report.first_value:.4f} as it was set"
+    trials.caption = (
+        f"The best of {len(report.trials)} trials in {report.storage}. Of the complete ones: "
+        f"{report.value:.4f}{before}."
+    )
+    lines = [f"{name} = {toml_value(value)}" for name, value in report.best.items()]
+    return [trials, Text("\n".join(["", "[train]", *lines]))]
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
