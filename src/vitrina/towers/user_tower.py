@@ -48,11 +48,13 @@ class Attention(nn.Module):
 
     def forward(self, queries: Tensor, x: Tensor, visible: Tensor, log_days: Tensor) -> Tensor:
         """queries [B, Q, dim], of x [B, L, dim]; visible bool, log_days [B, Q, L] → [B, Q, dim]."""
-        sources = (queries, x, x)
-        parts = zip(sources, self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        dim = x.shape[-1]
+        weight, bias = self.qkv.weight.view(3, dim, dim), self.qkv.bias.view(3, dim)
         query, key, value = (
-            F.linear(source, weight, bias).view(*source.shape[:-1], self.heads, -1).transpose(1, 2)
-            for source, weight, bias in parts
+            F.linear(source, weight[part], bias[part])
+            .view(*source.shape[:-1], self.heads, -1)
+            .transpose(1, 2)
+            for part, source in enumerate((queries, x, x))
         )  # [B, heads, Q or L, dim / heads]
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         scores = scores - F.softplus(self.slope)[:, None, None] * log_days[:, None]
