@@ -38,8 +38,9 @@ def tower() -> ItemTower:
         features,
         np.arange(ITEMS),
         DIM,
+        ids,
+        learn_ids=False,
         id_dropout=0.5,
-        factors=ids,
         popularity=True,
     ).eval()
 

@@ -275,6 +275,8 @@ def test_learned_retrieval_finds_the_new_items_that_popularity_cannot(
         scores: NDArray[np.float32] = users.numpy() @ vectors.T
         return scores
 
+    if objective == "next_item":  # whose ids begin as factors, and find them untrained
+        torch.nn.init.normal_(towers.item.id_table, std=0.2)
     untrained = recall(retrieval())
     fit(towers, events, TYPE_WEIGHTS, settings, tmp_path, "learn")
     counts = np.bincount(events.row, minlength=items).astype(np.float32)

@@ -16,6 +16,8 @@ from vitrina.towers.features import POPULARITY_FEATURES, Bags, ItemFeatures
 HIDDEN = 128
 TEXT_DIM = 32
 EMBED_CHUNK = 8192
+ID_NOISE = 0.5
+"""Length of what is added to the factors that learnt ids begin as, whose length is 1."""
 
 
 def field_width(cardinality: int) -> int:
@@ -111,11 +113,11 @@ class Content(nn.Module):
 class ItemTower(nn.Module):
     """Content, the item's id, and popularity as of a moment if it is asked for → unit vector [dim].
 
-    The id table is learnt, or, given `factors`, stays what a factorisation of who bought what
-    (`towers.factors`) has found, and a linear map learns how to read it. A learnt id counts by how
-    much there is to learn it from, n / (n + k) for n events and a learnt k; factors are short where
-    there is little. So an item without events stands by its content alone, and `id_dropout` trains
-    for that.
+    The id table begins as a factorisation of who bought what (`towers.factors`), so that likeness
+    is there from the first step on. It is learnt from there, or stays as it is and a linear map
+    learns how to read it. A learnt id counts by how much there is to learn it from, n / (n + k) for
+    n events and a learnt k; factors are short where there is little. So an item without events
+    stands by its content alone, and `id_dropout` trains for that.
     """
 
     events: Tensor
@@ -126,14 +128,16 @@ class ItemTower(nn.Module):
         features: ItemFeatures,
         events: NDArray[np.int64],
         dim: int,
+        factors: NDArray[np.float32],
         *,
+        learn_ids: bool,
         id_dropout: float,
-        factors: NDArray[np.float32] | None = None,
         popularity: bool = False,
         widths: Sequence[int] | None = None,
         text: NDArray[np.float32] | None = None,
     ) -> None:
-        """events int64 [items]: of each item in training. factors float32 [items, id_dim].
+        """events int64 [items]: of each item in training. factors float32 [items, id_dim], of
+        width `dim` if they are to be learnt on.
 
         widths, text: as of `Content`.
         """
@@ -143,8 +147,11 @@ class ItemTower(nn.Module):
         self.content = Content(features, dim, widths, text)
         self.register_buffer("events", torch.from_numpy(events.astype(np.float32)))
         self.from_id: nn.Module = nn.Identity()
-        if factors is None:
-            self.id_table = nn.Parameter(torch.randn(len(features), dim) / math.sqrt(dim))
+        if learn_ids:
+            # Directions alone: how long an id is, is learnt. Noise sets those without events apart.
+            start = F.normalize(torch.from_numpy(factors), dim=1)
+            noise = torch.randn(len(features), dim) / math.sqrt(dim)
+            self.id_table = nn.Parameter(start + ID_NOISE * noise)
             self.log_k = nn.Parameter(torch.zeros(()))
         else:
             self.register_buffer("id_table", torch.from_numpy(factors))
