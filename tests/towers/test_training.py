@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from towers.taste_shop import TYPE_WEIGHTS, TYPES, TasteShop, as_interactions, taste_shop
+from towers.taste_shop import TYPE_WEIGHTS, TYPES, TasteShop, taste_shop
 from vitrina.errors import TrainingError
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
@@ -175,36 +175,6 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path: 
     resumed, taken = trained(tmp_path, shop)
     assert taken[0] == 5
     assert all(bool(value.isfinite().all()) for value in resumed.values())
-
-
-def only(shop: TasteShop, *, user: int | None = None, items: int | None = None) -> TasteShop:
-    """The shop with one shopper, or with its first items."""
-    events, catalog = shop.interactions, shop.catalog
-    keep = np.ones(len(events), np.bool_)
-    if user is not None:
-        keep = events.user == user
-    if items is not None:
-        keep = events.row < items
-        catalog = taste_shop(items=4 * items).catalog
-        columns = {
-            name: getattr(catalog, name)[:items] for name in type(catalog).__dataclass_fields__
-        }
-        catalog = type(catalog)(**columns)
-    kept = as_interactions(
-        events.user[keep] if user is None else np.zeros(keep.sum(), np.int32),
-        events.row[keep],
-        events.event_type[keep],
-        events.timestamp_us[keep],
-    )
-    return TasteShop(kept, catalog, shop.taste_of_item, shop.taste_of_user)
-
-
-def test_one_shopper_or_one_item_is_nothing_to_learn_from() -> None:
-    shop = taste_shop()
-    with pytest.raises(TrainingError, match="60 items and 1 shoppers"):
-        towers_for(only(shop, user=3))
-    with pytest.raises(TrainingError, match="There are 1 items"):
-        towers_for(only(shop, items=1))
 
 
 def test_progress_is_what_a_person_wants_to_watch(tmp_path: Path) -> None:

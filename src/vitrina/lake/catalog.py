@@ -88,6 +88,13 @@ def load_catalog(lake: Path, *, as_of_us: int | None = None) -> CatalogTable:
     )
 
 
+def count_items(lake: Path) -> int:
+    """How many items the lake has. Raises DataError when nothing was ingested yet."""
+    with DuckDBEngine() as engine:
+        counted = engine.collect(scan_table(engine, lake, "items").select(items=nw.len()))
+    return int(counted["items"][0].as_py())
+
+
 def catalog_rows(lake: Path) -> list[dict[str, Any]]:
     """The lake's items as rows, sorted by item_id, keyed as `schema.ITEM_COLUMNS`.
 

@@ -52,7 +52,7 @@ class SequenceSampler:
         A sequence longer than `max_history` events is cut into windows, at other places in every
         epoch. batch_events: targets of a batch, about. history_dropout: each window lacks a share
         of its events drawn between 0 and twice this, so that no single event is leant on. Raises
-        TrainingError when no event has one strictly before it.
+        TrainingError when no event that counts has one strictly before it.
         """
         self._events = interactions
         self._max_history = max_history
@@ -60,10 +60,11 @@ class SequenceSampler:
         self._seed = seed
         self._start = user_starts(interactions)
         self._weight = type_weights[interactions.event_type]
-        if not _later(interactions.user, interactions.timestamp_us).any():
+        first_moment = interactions.timestamp_us[self._start[interactions.user]]
+        if not self._weight[interactions.timestamp_us > first_moment].any():
             raise TrainingError(
-                "No shopper has two events at different moments, so there is no next one to "
-                "learn. Ingest more events."
+                "No shopper has two events at different moments, the later one of a type with a "
+                "weight above 0 in [events], so there is no next one to learn. Ingest more events."
             )
         targets = len(interactions) - len(interactions.user_ids)
         self.batches_per_epoch = max(1, round(targets / max(batch_events, max_history)))
@@ -98,7 +99,7 @@ class SequenceSampler:
         inputs, target = mask[:, 1:], positions[:, 1:]
         histories = encode_events(self._events, positions[:, :-1], inputs, max_age_days=np.inf)
         # Events at one and the same moment are not each other's past, in whatever order they are.
-        later = _later(np.zeros_like(positions), self._events.timestamp_us[positions])
+        later = np.diff(self._events.timestamp_us[positions], axis=1) > 0
         first = np.where(later, np.arange(1, positions.shape[1]), 0)
         state = np.maximum.accumulate(first, axis=1) - 1
         wanted = inputs & (state >= 0) & (self._weight[target] > 0)
@@ -109,13 +110,6 @@ class SequenceSampler:
             targets=self._events.row[target[wanted]].astype(np.int64),
             weights=self._weight[target[wanted]].astype(np.float32),
         )
-
-
-def _later(user: NDArray[np.integer], moment: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each event but the first [..., n − 1] is later than the one before, of one user."""
-    same = user[..., 1:] == user[..., :-1]
-    later: NDArray[np.bool_] = same & (moment[..., 1:] > moment[..., :-1])
-    return later
 
 
 def windows(

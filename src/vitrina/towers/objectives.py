@@ -159,7 +159,11 @@ class Discoveries:
         return len(batch.weights)
 
     def about(self, batch: Batch) -> str:
-        return f"{len(batch.weights)} shoppers at the moment {batch.moment_us} µs"
+        rows = batch.candidates[np.unique(batch.positives)]
+        return (
+            f"{len(batch.weights)} shoppers at the moment {batch.moment_us} µs, targets the item "
+            f"rows {rows[:20].tolist()}…"
+        )
 
 
 class NextItem:

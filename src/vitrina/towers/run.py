@@ -26,7 +26,7 @@ from vitrina.bundle import bundle as layout
 from vitrina.bundle.files import replaced
 from vitrina.encoding import EncodedBatch
 from vitrina.errors import TrainingError
-from vitrina.lake.catalog import CatalogTable, load_catalog
+from vitrina.lake.catalog import CatalogTable, count_items, load_catalog
 from vitrina.lake.sequences import Interactions, load_interactions
 from vitrina.lake.split import TimeSplit, choose_split
 from vitrina.lake.tables import current_tables
@@ -38,6 +38,7 @@ from vitrina.towers.curves import learning_curves
 from vitrina.towers.encode import user_vectors
 from vitrina.towers.export import export_user_tower
 from vitrina.towers.features import PopularityFeatures
+from vitrina.towers.memory import require_memory
 from vitrina.towers.moments import newest_histories
 from vitrina.towers.training import TrainProgress, TwoTowers, build, fit
 from vitrina.towers.user_tower import TowardsCentre
@@ -130,6 +131,8 @@ def train(
     """
     runs, started = settings.paths.runs, time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
+    # Before the catalog is read, which takes memory, too.
+    require_memory(count_items(settings.paths.lake), settings.train)
     data = load_training_data(settings)
     identity = training_identity(settings, data.split)
     if fresh:

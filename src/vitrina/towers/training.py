@@ -30,6 +30,7 @@ from vitrina.towers.device import compiled, compiler_pays, mixed_precision, trai
 from vitrina.towers.factors import item_factors
 from vitrina.towers.features import ItemFeatures
 from vitrina.towers.item_tower import ItemTower
+from vitrina.towers.memory import require_memory
 from vitrina.towers.objectives import Objective, objective_of
 from vitrina.towers.text import text_factors
 from vitrina.towers.user_tower import Block, SummaryEncoder, UserTower
@@ -98,9 +99,10 @@ def build(
     event_types: int,
     widths: Sequence[int] | None = None,
 ) -> TwoTowers:
-    """Untrained towers for this catalog. Raises TrainingError where there is nothing to learn.
+    """Untrained towers for this catalog.
 
     widths: of the embeddings of an item's categorical fields, by their cardinality if not given.
+    Raises TrainingError where there is nothing to learn, or more than memory holds.
     """
     if len(catalog) < 2 or len(interactions.user_ids) < 2:
         raise TrainingError(
@@ -108,6 +110,7 @@ def build(
             f"events. Training compares what different shoppers turn to and needs two of each at "
             f"the least; ingest more."
         )
+    require_memory(len(catalog), settings)
     torch.manual_seed(settings.seed)
     moments = settings.objective == "discoveries"
     item = ItemTower(
