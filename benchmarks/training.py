@@ -41,7 +41,7 @@ from vitrina.settings import TrainSettings
 from vitrina.towers.objectives import objective_of
 from vitrina.towers.training import TrainProgress, TwoTowers, Validation, build, fit
 
-OURS: Final = CHOSEN | {"blocks": 1}
+OURS: Final = CHOSEN | {"dim": 64, "blocks": 1}
 METRIC: Final = "recall@10"
 PICTURE: Final = Path(__file__).parents[1] / "docs" / "pictures" / "time-to-quality.png"
 TEST, VALIDATION = 1, 2
