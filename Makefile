@@ -16,7 +16,7 @@ demo: .venv/.installed ## From a year of real purchases to a page of recommendat
 	$(BIN)/vitrina demo $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 test: .venv/.installed ## Run the tests (ARGS="tests/index -k recall" for some of them)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses auto --dist loadfile)
 
 lint: .venv/.installed ## Check style, formatting, types and the dependency rule
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import torch
 
 from towers.taste_shop import (
     DAY_US,
+    START_US,
     TYPE_WEIGHTS,
     TYPES,
     TasteShop,
@@ -93,7 +94,7 @@ def test_on_the_same_data_it_is_the_same_model(tmp_path: Path, objective: str) -
     first = towers_for(shop, settings)
     with torch.no_grad():
         first.log_scale.fill_(1.25)
-    save_towers(tmp_path, first, first.user, shop.catalog.item_ids, TYPES, settings)
+    save_towers(tmp_path, first, first.user, shop.catalog.item_ids, TYPES, settings, START_US)
     earlier = earlier_towers(no_registry(tmp_path), tmp_path)
     other_seed = settings.model_copy(update={"seed": 5})
     again = towers_for(shop, other_seed, widths=earlier.widths)
@@ -120,7 +121,7 @@ def test_rows_go_with_what_they_stand_for(tmp_path: Path, objective: str) -> Non
     old_types = TYPES[1:]
     with torch.no_grad():
         first.user.event_type.weight = torch.nn.Parameter(first.user.event_type.weight[1:].clone())
-    save_towers(tmp_path, first, first.user, before.catalog.item_ids, old_types, settings)
+    save_towers(tmp_path, first, first.user, before.catalog.item_ids, old_types, settings, START_US)
     earlier = earlier_towers(no_registry(tmp_path), tmp_path)
     after = without(shop, {5, 20})
     catalog = replace(after.catalog, brand=["Aaa", *after.catalog.brand[1:]])
@@ -182,7 +183,7 @@ def test_a_refresh_takes_a_fraction_of_the_steps(tmp_path: Path) -> None:
     towers, old = curve_of(tmp_path / "old", yesterday, settings)
     folder = tmp_path / "towers"
     folder.mkdir()
-    save_towers(folder, towers, towers.user, yesterday.catalog.item_ids, TYPES, settings)
+    save_towers(folder, towers, towers.user, yesterday.catalog.item_ids, TYPES, settings, START_US)
     earlier = earlier_towers(no_registry(tmp_path), folder)
     quick = settings.model_copy(update={"steps": 20})
     _, warm = curve_of(tmp_path / "warm", today, quick, earlier)
@@ -269,9 +270,18 @@ def test_a_bundle_with_a_changed_weight_is_refused(
 def test_a_catalog_with_other_columns_is_refused(tmp_path: Path) -> None:
     shop, settings = taste_shop(), TRAIN.model_copy(update={"objective": "next_item"})
     first = towers_for(shop, settings)
-    save_towers(tmp_path, first, first.user, shop.catalog.item_ids, TYPES, settings)
+    save_towers(tmp_path, first, first.user, shop.catalog.item_ids, TYPES, settings, START_US)
     earlier = earlier_towers(no_registry(tmp_path), tmp_path)
     shop = replace(shop, catalog=with_attributes(shop.catalog))
     towers = towers_for(shop, settings, widths=earlier.widths)
     with pytest.raises(TrainingError, match="the catalog has other columns"):
         carry_over(towers, shop.catalog.item_ids, TYPES, earlier)
+
+
+def test_weights_that_know_days_after_the_cut_are_refused(
+    refreshed: tuple[Settings, TrainReport],
+) -> None:
+    settings, _ = refreshed
+    evaluate = settings.evaluate.model_copy(update={"test_days": 21})
+    with pytest.raises(TrainingError, match=r"learnt from events up to .* this training ends at"):
+        train(settings.model_copy(update={"evaluate": evaluate}), warm_start=True)

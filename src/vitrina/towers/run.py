@@ -47,6 +47,7 @@ from vitrina.towers.warm_start import (
     EarlierTowers,
     carry_over,
     earlier_towers,
+    require_no_future,
     require_same_shape,
     save_towers,
 )
@@ -142,6 +143,7 @@ def train(
     earlier = earlier_towers(settings.paths, runs / TOWERS) if warm_start else None
     if earlier is not None:
         require_same_shape(earlier, settings.train)
+        require_no_future(earlier, data.split.cut_us)
     first_step = 0
 
     def watch(report: TrainProgress) -> None:
@@ -157,7 +159,13 @@ def train(
         folder = runs / TOWERS
         with replaced(folder) as partial:
             save_towers(
-                partial, towers, user, data.catalog.item_ids, data.event_types, settings.train
+                partial,
+                towers,
+                user,
+                data.catalog.item_ids,
+                data.event_types,
+                settings.train,
+                data.split.cut_us,
             )
             save_file({"vectors": vectors}, partial / VECTORS)
             _, sample = sample_histories(

@@ -26,6 +26,7 @@ from vitrina.bundle.bundle import load_bundle
 from vitrina.bundle.files import sha256_of
 from vitrina.bundle.registry import Registry
 from vitrina.errors import TrainingError
+from vitrina.lake.split import to_datetime
 from vitrina.settings import PathSettings, TrainSettings
 from vitrina.towers.checkpoint import trainable
 from vitrina.towers.export import save_weights
@@ -51,6 +52,7 @@ class EarlierTowers:
     source: str
     identity: str
     shape: Mapping[str, Any]
+    data_until_us: int
     item_ids: Sequence[str]
     event_types: Sequence[str]
     vocabularies: Vocabularies
@@ -70,8 +72,12 @@ def save_towers(
     item_ids: Sequence[str],
     event_types: Sequence[str],
     settings: TrainSettings,
+    data_until_us: int,
 ) -> None:
-    """Write weights, item ids and what else a warm start needs. user: the user tower as served."""
+    """Write weights, item ids and what else a warm start needs.
+
+    user: the user tower as served. data_until_us: the moment that all training events are before.
+    """
     save_weights(towers.item, folder / layout.ITEM_TOWER)
     save_weights(user, folder / layout.USER_TOWER)
     _write_json(folder / layout.ITEM_IDS, item_ids)
@@ -79,6 +85,7 @@ def save_towers(
     about = {
         "format": FORMAT,
         "shape": shape_of(settings),
+        "data_until_us": data_until_us,
         "event_types": event_types,
         "fields": vocabularies.fields,
         "attributes": vocabularies.attributes,
@@ -126,6 +133,20 @@ def require_same_shape(earlier: EarlierTowers, settings: TrainSettings) -> None:
         raise TrainingError(
             f"A warm start from {earlier.source} is not possible: {', '.join(differences)}. Set "
             f"it back, or train once without --warm-start."
+        )
+
+
+def require_no_future(earlier: EarlierTowers, cut_us: int) -> None:
+    """Raise TrainingError if the earlier towers have learnt from events at or after the cut.
+
+    What begins with their weights would be judged on days that it has seen.
+    """
+    if earlier.data_until_us > cut_us:
+        until, cut = to_datetime(earlier.data_until_us), to_datetime(cut_us)
+        raise TrainingError(
+            f"A warm start from {earlier.source} is not possible: it has learnt from events up to "
+            f"{until:%Y-%m-%d %H:%M}, and this training ends at {cut:%Y-%m-%d %H:%M}. Set a later "
+            f"evaluate.cut, or train once without --warm-start."
         )
 
 
@@ -237,6 +258,7 @@ def _load(folder: Path, source: str) -> EarlierTowers:
         source=source,
         identity=identity,
         shape=about["shape"],
+        data_until_us=about["data_until_us"],
         item_ids=item_ids,
         event_types=about["event_types"],
         vocabularies=Vocabularies(
