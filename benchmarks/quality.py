@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -62,6 +63,9 @@ def main() -> None:
     for name in options.data:
         with TemporaryDirectory(prefix="vitrina-bench-") as folder:
             data = read(make_lake(name, Path(folder)))
+            if options.ids_only:
+                bare = replace(data.catalog, attributes=[{}] * len(data.catalog))
+                data = replace(data, catalog=bare)
             figures = []
             for seed in range(options.seeds):
                 started = time.perf_counter()
@@ -139,6 +143,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of torch (2)")
     parser.add_argument(
         "--validate", action="store_true", help="judge on the event before the last, as it trains"
+    )
+    parser.add_argument(
+        "--ids-only", action="store_true", help="without the items' categories and brands"
     )
     parser.add_argument("--set", type=json.loads, default={}, help="other settings, as JSON")
     options = parser.parse_args(arguments)

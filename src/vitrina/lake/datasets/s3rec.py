@@ -100,5 +100,18 @@ S3REC: Final = Dataset(
     ),
     files=(ATTRIBUTES_FILE, SEQUENCES_FILE),
     prepare=prepare,
-    settings={"evaluate": {"test_days": 1}},
+    settings={
+        "evaluate": {"test_days": 1},
+        # As `benchmarks/quality.py` has it, chosen on Beauty's validation events.
+        "train": {
+            "objective": "next_item",
+            "dim": 128,
+            "max_history": 50,
+            "dropout": 0.6,
+            "history_dropout": 0.25,
+            "id_dropout": 0.0,
+            "learning_rate": 2e-3,
+            "weight_decay": 0.05,
+        },
+    },
 )
