@@ -96,7 +96,9 @@ def test_a_warm_start_reads_the_texts_of_a_changed_catalog_as_before(shop: Taste
     after = build(shop.interactions, changed, settings, len(TYPES))
     vocabularies = before.item.vocabularies
     weights = {name: value.clone() for name, value in before.state_dict().items()}
-    earlier = EarlierTowers("a test", "", {}, shop.catalog.item_ids, TYPES, vocabularies, weights)
+    earlier = EarlierTowers(
+        "a test", "", {}, 0, shop.catalog.item_ids, TYPES, vocabularies, weights
+    )
     carry_over(after, changed.item_ids, TYPES, earlier)
     rows = torch.arange(1, ITEMS)
     _, then = before.item.content(rows)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from vitrina.cli.settings_file import toml_value
-
 SHOWN_TRIALS: Final = 15
 COPIED: Final = ("version", "item")
 """Columns whose values people copy: never broken over two lines."""
@@ -229,6 +227,8 @@ def _value(value: Any) -> str:
 
 def tuning(report: TuneReport) -> list[RenderableType]:
     """The best trials, and the settings of the best one as TOML."""
+    from vitrina.cli.settings_file import toml_value
+
     known = [trial for trial in report.trials if trial.value is not None]
     ranked = sorted(known, key=lambda trial: -(trial.value or 0.0))
     trials = _table("Trials", right=("trial", report.metric, "seconds"))
