@@ -148,7 +148,7 @@ class ItemTower(nn.Module):
         self.register_buffer("events", torch.from_numpy(events.astype(np.float32)))
         self.from_id: nn.Module = nn.Identity()
         if learn_ids:
-            # Directions alone: how long an id is, is learnt. Noise sets those without events apart.
+            # Directions alone: how long an id is, is learnt. Noise sets apart those without any.
             start = F.normalize(torch.from_numpy(factors), dim=1)
             noise = torch.randn(len(features), dim) / math.sqrt(dim)
             self.id_table = nn.Parameter(start + ID_NOISE * noise)

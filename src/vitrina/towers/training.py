@@ -113,16 +113,22 @@ def build(
     require_memory(len(catalog), settings)
     torch.manual_seed(settings.seed)
     moments = settings.objective == "discoveries"
+    text = None if moments else text_factors(catalog)
+    # Texts and purchases each make a space of their own. Where there are texts it is theirs, or an
+    # item that nobody has met would lie elsewhere than its like.
+    factors = np.zeros((len(catalog), settings.dim), np.float32)
+    if text is None:
+        factors = item_factors(interactions, len(catalog), settings.dim)
     item = ItemTower(
         ItemFeatures.from_catalog(catalog),
         np.bincount(interactions.row, minlength=len(catalog)),
         settings.dim,
-        item_factors(interactions, len(catalog), settings.dim),
+        factors,
         learn_ids=not moments,
         id_dropout=settings.id_dropout,
         popularity=moments,
         widths=widths,
-        text=None if moments else text_factors(catalog),
+        text=text,
     )
     return TwoTowers(item, user_tower(settings, event_types))
 
