@@ -143,9 +143,9 @@ def text_ngrams(text: str) -> list[int]:
     Words first: where a long text does not fit, its words matter more than its spelling.
     Source: Bojanowski et al., "Enriching Word Vectors with Subword Information", TACL 2017.
     """
-    words = _WORD.findall(text.lower())[:MAX_NGRAMS]
+    words = words_of(text)[:MAX_NGRAMS]
     trigrams = [f"<{word}>"[i : i + 3] for word in words for i in range(len(word))]
-    return [_bucket(ngram) for ngram in [*words, *trigrams][:MAX_NGRAMS]]
+    return [bucket_of(ngram) for ngram in [*words, *trigrams][:MAX_NGRAMS]]
 
 
 def price_buckets(price: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -155,7 +155,13 @@ def price_buckets(price: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.where(np.isnan(price), UNKNOWN, buckets).astype(np.int64)
 
 
-def _bucket(ngram: str) -> int:
+def words_of(text: str) -> list[str]:
+    """Runs of letters and digits, in lower case."""
+    return _WORD.findall(text.lower())
+
+
+def bucket_of(ngram: str) -> int:
+    """Hash of a word or of a part of one, below TEXT_BUCKETS."""
     return zlib.crc32(ngram.encode()) % TEXT_BUCKETS
 
 

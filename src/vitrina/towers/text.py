@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -14,13 +12,11 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
 from vitrina.lake.catalog import CatalogTable
+from vitrina.towers.features import TEXT_BUCKETS, bucket_of, words_of
 
-WORD_BUCKETS: Final = 1 << 15
 MAX_WORDS: Final = 500
 """Of a text, the first: beyond them descriptions repeat themselves."""
 TEXT_FACTORS: Final = 128
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 def text_factors(catalog: CatalogTable) -> NDArray[np.float32] | None:
@@ -45,20 +41,16 @@ def text_factors(catalog: CatalogTable) -> NDArray[np.float32] | None:
 def tf_idf(texts: Sequence[str]) -> sp.csr_matrix:
     """Hashed words of texts, (1 + ln count) · ln((1 + n) / (1 + texts with it)), rows normalised.
 
-    float32 [n, WORD_BUCKETS]. Words of one text alone are left out: they are like no others.
+    float32 [n, TEXT_BUCKETS]. Words of one text alone are left out: they are like no others.
     """
-    counts = [Counter(map(_bucket, _WORD.findall(text.lower())[:MAX_WORDS])) for text in texts]
+    counts = [Counter(map(bucket_of, words_of(text)[:MAX_WORDS])) for text in texts]
     offsets = np.cumsum([0, *map(len, counts)])
     codes = np.fromiter((code for row in counts for code in row), np.int64, offsets[-1])
     count = np.fromiter((n for row in counts for n in row.values()), np.float32, offsets[-1])
-    spread = np.bincount(codes, minlength=WORD_BUCKETS)
+    spread = np.bincount(codes, minlength=TEXT_BUCKETS)
     rarity = np.where(spread > 1, np.log((1 + len(texts)) / (1 + spread)), 0.0)
     weights = ((1 + np.log(count)) * rarity[codes]).astype(np.float32)
-    words = sp.csr_matrix((weights, codes, offsets), (len(texts), WORD_BUCKETS))
+    words = sp.csr_matrix((weights, codes, offsets), (len(texts), TEXT_BUCKETS))
     words.eliminate_zeros()
     length = np.sqrt(words.multiply(words).sum(axis=1)).A1
     return sp.csr_matrix(sp.diags_array(1 / np.maximum(length, 1e-9).astype(np.float32)) @ words)
-
-
-def _bucket(word: str) -> int:
-    return zlib.crc32(word.encode()) % WORD_BUCKETS
