@@ -6,6 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from towers.taste_shop import DAY_US, TasteShop, taste_shop
 from vitrina.errors import TrainingError
@@ -16,7 +20,7 @@ from vitrina.towers.baselines import (
     OwnFrequency,
     RecentPopularity,
 )
-from vitrina.towers.factors import RIDGE, item_factors, met_matrix
+from vitrina.towers.factors import RIDGE, item_factors, met_matrix, signed
 
 ITEMS = 60
 
@@ -123,3 +127,12 @@ def test_factors_are_the_same_each_time_and_zero_where_nothing_is_known(shop: Ta
 def test_a_shop_with_one_item_sold_has_no_factors(shop: TasteShop) -> None:
     only = replace(shop.interactions, row=np.zeros_like(shop.interactions.row))
     assert not item_factors(only, 3, 8).any()
+
+
+@given(signs=arrays(np.float32, 5, elements=st.sampled_from([-1.0, 1.0])), seed=st.integers(0, 100))
+def test_factors_do_not_depend_on_the_signs_that_a_decomposition_chose(
+    signs: NDArray[np.float32], seed: int
+) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(30, 5)).astype(np.float32)
+    np.testing.assert_array_equal(signed(vectors * signs), signed(vectors))
+    np.testing.assert_array_equal(np.abs(signed(vectors)), np.abs(vectors))

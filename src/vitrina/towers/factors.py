@@ -102,13 +102,24 @@ def item_factors(
     )
     strength = np.sqrt(np.maximum(squares, 0.0))
     real = strength > LEAST_STRENGTH * strength.max()
-    strength, right = strength[real], right[:, real]
+    strength, right = strength[real], signed(right[:, real])
     users = columns @ (model.weights @ right) / strength  # left singular vectors
     factors[:, : len(strength)] = (matrix.T @ users) / np.sqrt(strength)
     factors[model.head, : len(strength)] = right * np.sqrt(strength)
     lengths = np.linalg.norm(factors, axis=1)
     longest = np.quantile(lengths[lengths > 0], 0.99) if lengths.any() else 1.0
     return factors / np.float32(longest)
+
+
+def signed(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Singular vectors [n, k], each with its largest entry positive.
+
+    A decomposition leaves the signs open, and another number of threads comes to others; towers
+    that begin with them would train to other weights, from the same seed.
+    """
+    largest = np.abs(vectors).argmax(0)
+    positive: NDArray[np.float32] = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return positive
 
 
 def met_matrix(interactions: Interactions, items: int) -> sp.csr_matrix:

@@ -102,6 +102,14 @@ def add_up(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def share_state(module: nn.Module) -> None:
+    """Give all ranks the first one's weights and buffers: machines round differently."""
+    if count() > 1:
+        with _others():
+            for value in module.state_dict().values():
+                dist.broadcast(value, src=0)
+
+
 def mean(rows: Tensor) -> Tensor:
     """The mean of all ranks' rows: [n, width], each rank's own n, → [width]."""
     if count() == 1:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
 from vitrina.lake.catalog import CatalogTable
+from vitrina.towers.factors import signed
 from vitrina.towers.features import TEXT_BUCKETS, bucket_of, words_of
 
 MAX_WORDS: Final = 500
@@ -33,7 +34,7 @@ def text_factors(catalog: CatalogTable) -> NDArray[np.float32] | None:
         return None
     start = np.ones(min(words.shape), np.float32)  # makes the decomposition repeatable
     left, strength, _ = svds(words, k=TEXT_FACTORS, v0=start)
-    factors = (left * strength)[:, ::-1]
+    factors = (signed(left) * strength)[:, ::-1]
     length = np.sqrt((factors**2).sum(1).mean())
     return np.ascontiguousarray(factors / length, np.float32)
 

@@ -155,6 +155,7 @@ def fit(
     """
     device = training_device()
     towers.to(device)
+    ranks.share_state(towers)
     objective = objective_of(interactions, len(towers.item), type_weights, settings)
     scale, weights = [towers.log_scale], [*towers.item.parameters(), *towers.user.parameters()]
     optimiser = torch.optim.AdamW(
