@@ -2,9 +2,11 @@
 
 Amazon "Industrial and Scientific" with its real titles, descriptions and brands: a fifth of the
 items is held out of training altogether, and each is to be found among all items when a shopper
-first turns to it (`vitrina.evaluation.cold_start.cold_items`). Recall@50 of the towers, mean and
-standard deviation over seeds, beside popularity, chance, and the nearest texts. The settings of
-all were chosen on another fifth (--validate), while the items tested on were held out as well.
+first turns to it (`vitrina.evaluation.cold_start.cold_items`). One fifth after the other is held
+out, so that every item is asked for: a shopper of whom nothing is known gets one list like all the
+others, and how well it does on one fifth hangs on the ten new items in it. Recall@50 of the towers,
+mean and standard deviation over seeds, beside popularity, chance, and the nearest texts. The
+settings of all were chosen with --validate: on the second fifth, while the first was held out, too.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise, product
 from pathlib import Path
@@ -31,12 +34,12 @@ from rich.console import Console
 from rich.table import Table
 
 from vitrina.evaluation import metrics
-from vitrina.evaluation.cold_start import ColdItems, by_length, cold_items
+from vitrina.evaluation.cold_start import FOLDS, ColdItems, by_length, cold_items
 from vitrina.lake.catalog import CatalogTable
 from vitrina.lake.ingest import ingest
-from vitrina.lake.sequences import Interactions
 from vitrina.settings import Settings, TrainSettings
 from vitrina.towers.encode import user_vectors
+from vitrina.towers.newcomers import newcomer_vector
 from vitrina.towers.objectives import objective_of
 from vitrina.towers.training import TwoTowers, Validation, build, fit
 
@@ -45,6 +48,7 @@ LAST_DAY: Final = date(2018, 10, 1)
 TOP: Final = 50
 TEST_FOLD, VALIDATION_FOLD = 0, 1
 TARGETS_AT_ONCE: Final = 512
+RESAMPLES: Final = 2000
 
 CHOSEN: Final[dict[str, Any]] = {
     "objective": "next_item",
@@ -67,30 +71,70 @@ Scores = Callable[[slice], NDArray[np.float32]]
 Figures = Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Of each target: found bool [T], whether it was among the first 50; item int64 [T]; known
+    int64 [T], how many events the shopper was known by; fold int64 [T], the fifth it was in."""
+
+    found: NDArray[np.bool_]
+    item: NDArray[np.int64]
+    known: NDArray[np.int64]
+    fold: NDArray[np.int64]
+
+    def figures(self) -> dict[str, float]:
+        """recall@50 in all, of each group by length of history, and of each fifth."""
+        return {
+            name: round(float(self.found[which].mean()), 5) for name, which in self.groups().items()
+        }
+
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Which targets are in each line of the table; lines without any are left out."""
+        groups = {"all": np.ones(len(self.found), np.bool_), **by_length(self.known)}
+        fifths = np.unique(self.fold)
+        if len(fifths) > 1:
+            groups |= {f"fifth {fold + 1}": self.fold == fold for fold in fifths}
+        return {name: which for name, which in groups.items() if which.any()}
+
+
 def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
     console = Console()
     with TemporaryDirectory(prefix="vitrina-bench-") as folder:
         data = read(make_lake(Path(folder)))
-        split = cold_items(data.interactions, len(data.catalog), fold=TEST_FOLD)
+        splits = splits_of(data, options)
         if options.validate:
-            split = cold_items(split.train, len(data.catalog), fold=VALIDATION_FOLD)
             for values in product(*TEXT_GRID.values()):
                 chosen = dict(zip(TEXT_GRID, values, strict=True))
-                console.print(chosen, judge(nearest_texts(data.catalog, split, **chosen), split))
+                found = judge(splits, [nearest_texts(data.catalog, s, **chosen) for s in splits])
+                console.print(chosen, found.figures())
         columns = {
-            "chance": [judge(chance(split, seed), split) for seed in range(options.seeds)],
-            "popularity": [judge(popularity(split), split)],
-            "nearest texts": [judge(nearest_texts(data.catalog, split, **CHOSEN_TEXT), split)],
+            "chance": [
+                judge(splits, [chance(split, seed) for split in splits])
+                for seed in range(options.seeds)
+            ],
+            "popularity": [judge(splits, [popularity(split) for split in splits])],
+            "nearest texts": [
+                judge(splits, [nearest_texts(data.catalog, s, **CHOSEN_TEXT) for s in splits])
+            ],
             "Vitrina": [],
         }
         for seed in range(options.seeds):
             chosen = CHOSEN | options.set | {"seed": seed}
-            found = towers_figures(data, split, chosen, options, Path(folder), console)
-            columns["Vitrina"].append(found)
-            console.print(f"seed {seed}: {found}")
-        console.print(table(columns, split))
+            scores = [trained(data, split, chosen, options, console) for split in splits]
+            columns["Vitrina"].append(judge(splits, scores))
+            console.print(f"seed {seed}: {columns['Vitrina'][-1].figures()}")
+        console.print(table(columns))
+        console.print(verdict(columns["Vitrina"], columns["nearest texts"][0]))
+
+
+def splits_of(data: Data, options: argparse.Namespace) -> list[ColdItems]:
+    """One fifth after the other held out; to choose settings, one within what the first leaves."""
+    items = len(data.catalog)
+    if options.validate:
+        rest = cold_items(data.interactions, items, fold=TEST_FOLD).train
+        return [cold_items(rest, items, fold=VALIDATION_FOLD)]
+    return [cold_items(data.interactions, items, fold=fold) for fold in range(options.folds)]
 
 
 def make_lake(folder: Path) -> Path:
@@ -112,18 +156,22 @@ def make_lake(folder: Path) -> Path:
     return lake
 
 
-def judge(scores: Scores, split: ColdItems) -> dict[str, float]:
-    """recall@50 of all targets, and of those in each group by length of history."""
-    ranked, targets = [], split.targets.shape[0]
-    for start in range(0, targets, TARGETS_AT_ONCE):
-        part = slice(start, min(start + TARGETS_AT_ONCE, targets))
-        found = scores(part)
-        found[split.met[part].nonzero()] = -np.inf
-        ranked.append(best(found))
-    hit = metrics.hits(np.concatenate(ranked), split.targets)
-    recall = metrics.recall_at_k(hit, np.ones(targets, np.int64), TOP)
-    groups = {"all": np.ones(targets, np.bool_), **by_length(lengths_of(split))}
-    return {name: round(float(recall[which].mean()), 5) for name, which in groups.items()}
+def judge(splits: Sequence[ColdItems], scores: Sequence[Scores]) -> Judged:
+    """A method's scores, of each split, against the targets of all of them."""
+    columns: list[tuple[NDArray[Any], ...]] = []
+    for fold, (split, scored) in enumerate(zip(splits, scores, strict=True)):
+        ranked, targets = [], split.targets.shape[0]
+        for start in range(0, targets, TARGETS_AT_ONCE):
+            part = slice(start, min(start + TARGETS_AT_ONCE, targets))
+            found = scored(part)
+            found[split.met[part].nonzero()] = -np.inf
+            ranked.append(best(found))
+        hit = metrics.hits(np.concatenate(ranked), split.targets)
+        recall = metrics.recall_at_k(hit, np.ones(targets, np.int64), TOP)
+        columns.append(
+            (recall > 0, split.targets.indices, lengths_of(split), np.full(targets, fold))
+        )
+    return Judged(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 def lengths_of(split: ColdItems) -> NDArray[np.int64]:
@@ -186,14 +234,14 @@ def tf_idf(texts: Sequence[str], *, pairs: bool) -> sp.csr_matrix:
     return sp.csr_matrix(sp.diags_array(1 / np.maximum(length, 1e-9)) @ weights)
 
 
-def towers_figures(
+def trained(
     data: Data,
     split: ColdItems,
     chosen: dict[str, Any],
     options: argparse.Namespace,
-    folder: Path,
     console: Console,
-) -> dict[str, float]:
+) -> Scores:
+    """The scores of towers that are trained for it."""
     settings = TrainSettings.model_validate(chosen | {"checkpoint_minutes": 1e6})
     per_epoch = objective_of(
         split.train, len(data.catalog), data.type_weights, settings
@@ -202,51 +250,72 @@ def towers_figures(
     towers = build(split.train, data.catalog, settings, len(data.type_weights))
 
     def measure(towers: TwoTowers) -> float:
-        found = judge(learned(towers, split, settings.max_history), split)
+        found = judge([split], [learned(towers, split, settings.max_history)]).figures()
         console.print(found)
         return found["all"]
 
     watch = Validation(measure, every=2 * per_epoch, patience=options.epochs)
-    fit(
-        towers,
-        split.train,
-        data.type_weights,
-        settings,
-        folder,
-        identity=f"benchmark, seed {settings.seed}",
-        validation=watch if options.validate else None,
-    )
-    return judge(learned(towers, split, settings.max_history), split)
+    with TemporaryDirectory(prefix="vitrina-bench-") as folder:
+        fit(
+            towers,
+            split.train,
+            data.type_weights,
+            settings,
+            Path(folder),
+            identity=f"benchmark, seed {settings.seed}",
+            validation=watch if options.validate else None,
+        )
+    return learned(towers, split, settings.max_history)
 
 
 def learned(towers: TwoTowers, split: ColdItems, max_history: int) -> Scores:
-    """The towers as they serve: without a history, the mean of all shoppers' vectors."""
+    """The towers as they serve: without a history, by the vector of newcomers."""
     vectors = towers.item.embed_catalog()
-
-    def encoded(interactions: Interactions) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        users = np.unique(interactions.user).astype(np.int64)
-        return user_vectors(towers.user, vectors, interactions, users, max_history), users
-
-    everybody, _ = encoded(split.train)
-    queries = np.tile(everybody.mean(0), (split.targets.shape[0], 1))
-    known, users = encoded(split.histories)
-    queries[users] = known
+    end = int(split.train.timestamp_us.max()) + 1
+    newcomer = newcomer_vector(split.train, vectors, end)
+    queries = np.tile(newcomer, (split.targets.shape[0], 1))
+    users = np.unique(split.histories.user).astype(np.int64)
+    queries[users] = user_vectors(towers.user, vectors, split.histories, users, max_history)
     return lambda part: queries[part] @ vectors.T
 
 
-def table(columns: Mapping[str, Sequence[Figures]], split: ColdItems) -> Table:
+def table(columns: Mapping[str, Sequence[Judged]]) -> Table:
     """A line a group: how many targets, and each method's mean over seeds ± standard deviation."""
     shown = Table(title="recall@50 of items that nobody has met, among all, by events known")
     for name in ("events", "targets", *columns):
         shown.add_column(name, justify="right")
-    lengths = lengths_of(split)
-    sizes = {"all": len(lengths)} | {k: int(v.sum()) for k, v in by_length(lengths).items()}
-    for group, size in sizes.items():
-        cells = [[found[group] for found in figures] for figures in columns.values()]
+    figures = {name: [each.figures() for each in judged] for name, judged in columns.items()}
+    for group, which in columns["chance"][0].groups().items():
+        cells = [[found[group] for found in each] for each in figures.values()]
         shown.add_row(
-            group, f"{size:,}", *(f"{np.mean(each):.4f} ± {np.std(each):.4f}" for each in cells)
+            group,
+            f"{int(which.sum()):,}",
+            *(
+                f"{np.mean(each):.4f}" + (f" ± {np.std(each):.4f}" if len(each) > 1 else "")
+                for each in cells
+            ),
         )
     return shown
+
+
+def verdict(ours: Sequence[Judged], theirs: Judged) -> str:
+    """The difference in all and where there is a history, with its 95 % bootstrap interval.
+
+    Items are resampled, with all of their targets: which items are new is what chance decides.
+    """
+    won = np.mean([each.found for each in ours], axis=0) - theirs.found
+    drawn = np.random.default_rng(0)
+    lines = []
+    for name, which in {"all": theirs.known >= 0, "some history": theirs.known > 0}.items():
+        sums = np.bincount(theirs.item[which], won[which])
+        counts = np.bincount(theirs.item[which])
+        sums, counts = sums[counts > 0], counts[counts > 0]
+        weights = drawn.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
+        low, high = np.percentile((weights @ sums) / (weights @ counts), [2.5, 97.5])
+        lines.append(
+            f"Vitrina − nearest texts, {name}: {won[which].mean():+.4f} ({low:+.4f} … {high:+.4f})"
+        )
+    return "\n".join(lines)
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -254,6 +323,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
+    parser.add_argument("--folds", type=int, default=FOLDS, help="fifths held out (5)")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--threads", type=int, default=2, help="of torch (2)")
     parser.add_argument(

@@ -60,8 +60,8 @@ class Bundle:
     popularity float32 [n]: recency-weighted, as of the end of the data; popular_rows int64 [m]:
     available rows, most popular first; repeat_rate float32 [n]: share of an item's buyers who
     come back to it (`rank.repurchase.repeat_rates`); centroid float32 [dim]: the unit vector to
-    ask with when a shopper's taste is unknown; ranking: parameters for `rank`; metrics: evaluation
-    results; encoder_path: the user tower for ONNX Runtime.
+    ask with when a shopper's taste is unknown (`towers.newcomers`); ranking: parameters for `rank`;
+    metrics: evaluation results; encoder_path: the user tower for ONNX Runtime.
     """
 
     path: Path

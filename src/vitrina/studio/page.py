@@ -36,7 +36,7 @@ RUNG_NOTES: Final[Mapping[str, str]] = {
     "learned": "the learned encoder read this history",
     "mix": "a mix of recent and long-run taste",
     "average": "the average of a very short history",
-    "centroid": "nothing known yet: the shop's middle",
+    "centroid": "nothing known yet: what newcomers look for",
     "popular": "the popularity list",
 }
 

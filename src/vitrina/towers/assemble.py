@@ -25,7 +25,7 @@ from vitrina.lake.sequences import Interactions, popularity
 from vitrina.lake.split import to_datetime
 from vitrina.schema import REPURCHASE_EVENT
 from vitrina.settings import Settings
-from vitrina.space import Vectors, normalise
+from vitrina.space import Vectors
 from vitrina.towers.calibration import (
     CALIBRATION_USERS,
     POPULARITY_HALF_LIFE_DAYS,
@@ -36,6 +36,7 @@ from vitrina.towers.calibration import (
 )
 from vitrina.towers.export import encoder_inputs
 from vitrina.towers.moments import HORIZON_DAYS, MIN_EVENTS, US_PER_DAY, newest_histories
+from vitrina.towers.newcomers import newcomer_vector
 from vitrina.towers.run import (
     VECTORS,
     TrainingData,
@@ -92,7 +93,7 @@ def assemble_draft(settings: Settings, *, progress: Callable[[str], None] | None
                 data.interactions, len(values), data.split.cut_us, POPULARITY_HALF_LIFE_DAYS
             ),
             repeat_rate=item_repeat_rates(data.interactions, len(values), purchase),
-            centroid=normalise(user_vectors.mean(0)),
+            centroid=newcomer_vector(data.interactions, values, data.split.cut_us),
             item_tower=run.folder / layout.ITEM_TOWER,
             user_tower=run.folder / layout.USER_TOWER,
             encoder=run.folder / layout.ENCODER,

@@ -127,7 +127,7 @@ def held_by(bundle: Bundle) -> Known:
     """What a bundle holds of the past."""
     return {
         "popularity": [bundle.popularity, bundle.repeat_rate],
-        "mean shopper": [bundle.centroid],
+        "newcomers' vector": [bundle.centroid],
         "ranking models": [_numbers(bundle.ranking)],
     }
 
