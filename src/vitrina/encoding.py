@@ -21,8 +21,8 @@ AVERAGE_DECAY = 0.05
 MIX_SHORT_SHARE = 0.6
 MIX_SHORT_DECAY = 0.15
 MIX_LONG_DECAY = 0.01
-MIN_USABLE_ITEMS = 2
-"""Under this many usable events the learned encoder has too little to go by."""
+MIN_MIXED = 2
+"""Under this many usable events there is no short run beside a long one."""
 
 SECONDS_PER_DAY = 86_400.0
 MAX_AGE_DAYS = 365.0

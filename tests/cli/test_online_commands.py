@@ -22,7 +22,7 @@ def test_a_view_in_the_state_file_changes_what_is_recommended(open_shop: Shop) -
     state.close()
     after = open_shop.run(*ask).json
     assert len(before["items"]) == len(after["items"]) == 5
-    assert (before["served_by"], after["served_by"]) == ("centroid", "average")
+    assert (before["served_by"], after["served_by"]) == ("centroid", "learned")
     assert [item["item_id"] for item in before["items"]] != [
         item["item_id"] for item in after["items"]
     ]

@@ -36,11 +36,11 @@ def broken_encoder(bundle: Bundle, tmp_path: Path) -> Bundle:
     ("history", "rung"),
     [
         (TWO, "learned"),
-        (ONE, "average"),
+        (ONE, "learned"),
         (NO_ITEMS, "centroid"),
         (History(["gone-1", "gone-2"], ["view"] * 2, [1, 2]), "centroid"),
-        (History(["item-0003", "gone"], ["view"] * 2, [1, 2]), "average"),
-        (History(["item-0003", "item-0004"], ["view", "unheard-of"], [1, 2]), "average"),
+        (History(["item-0003", "gone"], ["view"] * 2, [1, 2]), "learned"),
+        (History(["item-0003", "item-0004"], ["view", "unheard-of"], [1, 2]), "learned"),
     ],
 )
 def test_the_history_decides_the_rung(
@@ -61,14 +61,15 @@ def test_a_broken_encoder_falls_to_the_mix_and_says_so(broken_encoder: Bundle) -
     assert "user_tower.onnx" in reasons[0]
 
 
-def test_an_encoder_that_yields_nonsense_falls_to_the_mix(bundle: Bundle) -> None:
-    spoiled = bundle.vectors.values.copy()
-    spoiled[bundle.row_of_item["item-0003"]] = 0  # the mean of zeros has no direction
-    flat = replace(bundle, vectors=replace(bundle.vectors, values=spoiled))
+def test_rungs_that_yield_nonsense_are_passed_over_and_named(broken_encoder: Bundle) -> None:
+    spoiled = broken_encoder.vectors.values.copy()
+    spoiled[broken_encoder.row_of_item["item-0003"]] = 0  # the mean of zeros has no direction
+    flat = replace(broken_encoder, vectors=replace(broken_encoder.vectors, values=spoiled))
     vector, reasons = UserVectorizer(flat).vector(ONE)
     assert vector is not None
     assert vector.rung == "centroid"
-    assert "norm 0, not 1" in reasons[0]
+    assert "'learned'" in reasons[0]
+    assert "norm 0, not 1" in reasons[1]
 
 
 def test_without_a_centroid_there_is_no_vector(bundle: Bundle) -> None:
@@ -79,11 +80,12 @@ def test_without_a_centroid_there_is_no_vector(bundle: Bundle) -> None:
 
 
 def test_untrained_rungs_are_the_ones_that_training_compares_with(
-    bundle: Bundle, vectorizer: UserVectorizer, broken_encoder: Bundle
+    bundle: Bundle, broken_encoder: Bundle
 ) -> None:
     rows = [bundle.row_of_item[item] for item in TWO.item_ids]
-    average, _ = vectorizer.vector(ONE)
-    mix, _ = UserVectorizer(broken_encoder).vector(TWO)
+    untrained = UserVectorizer(broken_encoder)
+    average, _ = untrained.vector(ONE)
+    mix, _ = untrained.vector(TWO)
     assert average is not None
     assert mix is not None
     np.testing.assert_array_equal(average.values, recency_average(bundle.vectors.values[rows[:1]]))

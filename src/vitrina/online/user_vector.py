@@ -14,7 +14,7 @@ import numpy as np
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.encoding import (
-    MIN_USABLE_ITEMS,
+    MIN_MIXED,
     EncodedHistory,
     encode_history,
     pad,
@@ -98,8 +98,8 @@ class UserVectorizer:
         )
         vectors = bundle.vectors.values[encoded.rows]
         ladder: tuple[tuple[str, int, Callable[[], FloatMatrix]], ...] = (
-            (LEARNED, MIN_USABLE_ITEMS, lambda: self._learned(encoded, vectors)),
-            (MIX, MIN_USABLE_ITEMS, lambda: short_long_mix(vectors)),
+            (LEARNED, 1, lambda: self._learned(encoded, vectors)),
+            (MIX, MIN_MIXED, lambda: short_long_mix(vectors)),
             (AVERAGE, 1, lambda: recency_average(vectors)),
             (CENTROID, 0, lambda: bundle.centroid),
         )

@@ -35,7 +35,7 @@ STAGE_NAMES: Final[Mapping[str, str]] = {
 RUNG_NOTES: Final[Mapping[str, str]] = {
     "learned": "the learned encoder read this history",
     "mix": "a mix of recent and long-run taste",
-    "average": "the average of a very short history",
+    "average": "the average of this history",
     "centroid": "nothing known yet: what newcomers look for",
     "popular": "the popularity list",
 }

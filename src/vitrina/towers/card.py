@@ -16,13 +16,12 @@ import torch
 
 from vitrina import __version__
 from vitrina.bundle import bundle as layout
-from vitrina.encoding import MIN_USABLE_ITEMS
 from vitrina.lake.sequences import Interactions
 from vitrina.lake.split import to_datetime
 from vitrina.settings import TrainSettings
 from vitrina.towers import ranks
 from vitrina.towers.device import training_device
-from vitrina.towers.moments import HORIZON_DAYS, US_PER_DAY
+from vitrina.towers.moments import HORIZON_DAYS, MIN_EVENTS, US_PER_DAY
 from vitrina.towers.training import TwoTowers
 from vitrina.towers.validation import LEAST_SHOPPERS, HeldOut, steps_between
 
@@ -169,16 +168,11 @@ def _use(run: Run) -> list[str]:
 def _limits(run: Run) -> list[str]:
     events, items = run.data.interactions, len(run.data.catalog)
     cold = int((np.bincount(events.row, minlength=items) == 0).sum())
-    usable = np.bincount(events.user, minlength=len(events.user_ids))
-    short = int((usable < MIN_USABLE_ITEMS).sum())
     first, last = _span(events)
     days = (last - first) / US_PER_DAY
     limits = [
         f"{cold:,} of {items:,} items ({cold / items:.1%}) had no event: their vectors follow "
         "from their content alone.",
-        f"{short:,} of {len(usable):,} shoppers ({short / len(usable):.1%}) had fewer than "
-        f"{MIN_USABLE_ITEMS} events, too few for the user tower; such shoppers are served by the "
-        "fallbacks.",
         "It knows nothing of what happened after the cut; items that came later have no vector.",
     ]
     if days < YEAR_DAYS:
@@ -188,7 +182,12 @@ def _limits(run: Run) -> list[str]:
         name = run.data.event_types[types[0]]
         limits.append(f"All events are of one type, {name}: it knows no other sign of interest.")
     if run.settings.objective == "discoveries":
+        shoppers = len(events.user_ids)
+        short = int((np.bincount(events.user, minlength=shoppers) < MIN_EVENTS).sum())
         limits += [
+            f"{short:,} of {shoppers:,} shoppers ({short / shoppers:.1%}) had fewer than "
+            f"{MIN_EVENTS} events: the user tower reads such histories, and did not learn from "
+            "them.",
             "The item factors have seen the events that training asked for, so the loss is better "
             "than it would be on events of others; vectors that are served are drawn towards the "
             "mean shopper to make up for it.",

@@ -23,7 +23,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from vitrina.encoding import MIN_USABLE_ITEMS
 from vitrina.lake.sequences import Interactions
 from vitrina.settings import TrainSettings
 from vitrina.towers.encode import user_vectors
@@ -101,9 +100,8 @@ def hold_out(
 ) -> HeldOut | None:
     """Hold the newest events of a sample of shoppers out; None if the settings ask for none.
 
-    None, too, where there are fewer than LEAST_SHOPPERS to judge: who have a history of at least
-    MIN_USABLE_ITEMS events, and then turned to something new. type_weights float32 [types]: events
-    of weight 0 are no targets.
+    None, too, where there are fewer than LEAST_SHOPPERS to judge: who have a history, and then
+    turned to something new. type_weights float32 [types]: events of weight 0 are no targets.
     """
     if not steps_between(settings):
         return None
@@ -123,7 +121,7 @@ def hold_out(
     # today was within it, and held out, when the weights of a warm start were trained.
     bound = min(LARGEST_SHARE, MOST_SHOPPERS / shoppers)
     within = _places(interactions.user_ids) < bound
-    users = np.flatnonzero(within & (before >= MIN_USABLE_ITEMS) & (asked > 0))
+    users = np.flatnonzero(within & (before > 0) & (asked > 0))
     if len(users) < LEAST_SHOPPERS:
         return None
     place = np.full(shoppers, -1)
