@@ -24,10 +24,12 @@ from vitrina.space import FloatMatrix, normalise
 from vitrina.towers.calibration import POPULARITY_HALF_LIFE_DAYS
 
 SCALES: Final = (3.0, 6.0, 12.0)
-"""Candidates for s: 1 / temperature."""
+"""Candidates for s, 1 / temperature; the smallest first."""
 FOLDS: Final = 5
 """A fifth of the shoppers judges the scales."""
 NEAREST: Final = 100
+NEAR_BEST: Final = 0.95
+"""Of the best scale's share."""
 
 
 def newcomer_vector(
@@ -37,7 +39,8 @@ def newcomer_vector(
 
     vectors float32 [items, dim]: the catalog's. Of each scale, the vector learnt from four fifths
     of the shoppers is judged by the share that its NEAREST nearest items have of what the others
-    turned to; the best scale then learns from all.
+    turned to. The smallest that comes near the best then learns from all: the broader the list, the
+    more of it are items that are too new to have been turned to.
     """
     judging = interactions.user % FOLDS == 0
 
@@ -47,7 +50,8 @@ def newcomer_vector(
 
     learnt, judge = bought(~judging), bought(judging)
     found = [_covered(most_likely(vectors, learnt, scale), vectors, judge) for scale in SCALES]
-    return most_likely(vectors, learnt + judge, SCALES[int(np.argmax(found))])
+    enough = np.flatnonzero(np.array(found) >= NEAR_BEST * max(found))[0]
+    return most_likely(vectors, learnt + judge, SCALES[enough])
 
 
 def most_likely(
