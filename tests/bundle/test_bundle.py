@@ -24,6 +24,7 @@ from vitrina.bundle.manifest import MANIFEST, MANIFEST_SHA256, read_manifest, wr
 from vitrina.bundle.writer import BundleContents, file_entry, write_bundle
 from vitrina.errors import BundleError, SpaceMismatch
 from vitrina.index.base import VectorIndex
+from vitrina.rank.rules import Filters, compile_filter
 from vitrina.space import EmbeddingSpace, Vectors
 
 ALL_FILES = (*layout.FILES, MANIFEST, MANIFEST_SHA256)
@@ -76,6 +77,17 @@ def test_a_loaded_bundle_searches_and_encodes(bundle: Bundle) -> None:
     _, rows = bundle.index.search(Vectors(bundle.space, user), 10)
     assert {3, 19} <= set(rows[0].tolist())
     assert (bundle.catalog.category[rows[0], 2] == bundle.catalog.category[3, 2]).all()
+
+
+def test_another_stock_changes_what_filters_read_and_what_is_popular(bundle: Bundle) -> None:
+    available = np.arange(len(bundle.item_ids)) % 3 == 0
+    price = np.full(len(available), 2.0, np.float32)
+    stocked = bundle.stocked(price, available)
+    assert sorted(stocked.popular_rows) == np.flatnonzero(available).tolist()
+    assert (np.diff(bundle.popularity[stocked.popular_rows]) <= 0).all()
+    assert compile_filter(Filters(max_price=2.5), stocked.catalog).tolist() == available.tolist()
+    assert stocked.catalog.blob(0) == bundle.catalog.blob(0)
+    assert not np.array_equal(bundle.catalog.available, available)
 
 
 def test_popular_rows_are_available_and_most_popular_first(bundle: Bundle) -> None:

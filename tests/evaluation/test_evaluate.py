@@ -13,10 +13,21 @@ import pytest
 import torch
 from rich.console import Console
 
-from towers.taste_shop import DAY_US, TYPES, TasteShop, as_interactions, ingested, taste_shop
+from lake.lake_shop import ingest_texts
+from towers.taste_shop import (
+    DAY_US,
+    START_US,
+    TYPE_WEIGHTS,
+    TYPES,
+    TasteShop,
+    as_interactions,
+    ingested,
+    taste_shop,
+)
 from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.registry import Registry
 from vitrina.errors import DataError, TrainingError
+from vitrina.evaluation.cold_start import by_length
 from vitrina.evaluation.evaluate import Evaluation, evaluate, failed_gates
 from vitrina.evaluation.methods import (
     BASELINES,
@@ -63,10 +74,21 @@ class Judged:
         )
 
 
+def with_newcomers(shop: TasteShop) -> TasteShop:
+    """The last two shoppers come in the last ten days, and the one before them came once before."""
+    events = shop.interactions
+    late = events.timestamp_us > events.timestamp_us.max() - 10 * DAY_US
+    known = events.user < len(events.user_ids) - 2
+    first = np.ones(len(events), np.bool_)
+    first[1:] = events.user[1:] != events.user[:-1]
+    once = events.user == len(events.user_ids) - 3
+    return replace(shop, interactions=events.where(late | (known & (first | ~once))))
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     folder = tmp_path_factory.mktemp("judged")
-    shop = taste_shop(users=40, items=120, events=30)
+    shop = with_newcomers(taste_shop(users=40, items=120, events=30))
     settings = ingested(folder, shop, TRAIN)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -128,6 +150,53 @@ def test_the_evaluation_is_written_whole(judged: Judged) -> None:
     assert written["users"] == len(judged.split.users)
     assert written["users_with_new"] == int((np.diff(judged.split.new.indptr) > 0).sum())
     assert written["failed_gates"] == []
+
+
+def test_shoppers_are_judged_apart_by_what_is_known_of_them(judged: Judged) -> None:
+    events, split = judged.shop.interactions, judged.split.data.split
+    past = np.bincount(events.user[events.timestamp_us < split.cut_us], minlength=40)
+    test = split.is_test(events.timestamp_us) & (TYPE_WEIGHTS[events.event_type] > 0)
+    buyers = np.unique(events.user[test])
+    sizes = judged.evaluation.users_by_length
+    assert sizes == {name: int(which.sum()) for name, which in by_length(past[buyers]).items()}
+    assert sizes["0"] == 2
+    assert sizes["1"] == 1
+    assert sum(sizes.values()) - 2 == judged.evaluation.users, "newcomers are judged apart"
+    for row in judged.evaluation.rows:
+        found = row["by_length"]
+        assert list(found) == [name for name, size in sizes.items() if size]
+        for metric, value in row["all"].items():
+            of_all = sum(found[name][metric] * sizes[name] for name in found if name != "0")
+            assert of_all == pytest.approx(value["mean"] * judged.evaluation.users)
+
+
+def test_newcomers_are_judged_by_what_the_recommender_shows_anybody(judged: Judged) -> None:
+    recommender = Recommender(judged.bundle, SqliteState(None), None, ServeSettings())
+    shown = recommender.recommend(Request(k=DEPTH)).candidates.rows[:10]
+    targets = judged.split.newcomers.toarray() > 0
+    recall = (targets[:, shown].sum(1) / targets.sum(1)).mean()
+    found = {row["method"]: row["by_length"]["0"]["recall@10"] for row in judged.evaluation.rows}
+    assert found[PIPELINE] == pytest.approx(recall)
+    assert found["recent popularity"] > 0
+    assert found["own most frequent"] == found["iALS"] == 0, "they know nothing of a newcomer"
+
+
+def test_what_was_not_to_be_had_at_the_cut_is_not_shown(judged: Judged, tmp_path: Path) -> None:
+    """Five items at the time; today, and in the bundle, all of them."""
+    folder, cut = judged.settings.paths.lake.parent, judged.split.data.split.cut_us
+    header, *lines = (folder / "items.csv").read_text().splitlines()
+    items = [f"{header},available,observed_at"]
+    for moment, to_be_had in ((START_US, 5), (cut + DAY_US, len(lines))):
+        since = to_datetime(moment).isoformat()
+        items += [f"{line},{number < to_be_had},{since}" for number, line in enumerate(lines)]
+    ingest_texts(tmp_path, items="\n".join(items), events=(folder / "events.csv").read_text())
+    paths = judged.settings.paths.model_copy(
+        update={"lake": tmp_path / "lake", "runs": tmp_path / "runs"}
+    )
+    found = evaluate(judged.settings.model_copy(update={"paths": paths}), judged.draft)
+    coverage = {row["method"]: row["coverage@10"] for row in found.rows}
+    assert 0 < coverage[PIPELINE] <= 5 / 120
+    assert judged.bundle.catalog.available.all()
 
 
 def test_claims_follow_from_the_table(judged: Judged) -> None:

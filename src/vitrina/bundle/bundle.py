@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +82,18 @@ class Bundle:
     @property
     def space(self) -> EmbeddingSpace:
         return self.manifest.space
+
+    def stocked(self, price: NDArray[np.float32], available: NDArray[np.bool_]) -> Bundle:
+        """The bundle with other prices (NaN: unknown) and another stock, each [n].
+
+        Columns that filters read, that is; the items' JSON stays as it is.
+        """
+        by_popularity = np.argsort(-self.popularity, kind="stable")
+        return replace(
+            self,
+            catalog=self.catalog.stocked(price, available),
+            popular_rows=by_popularity[available[by_popularity]],
+        )
 
     @property
     def user_embedding_version(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -71,6 +72,12 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.price)
+
+    def stocked(self, price: NDArray[np.float32], available: NDArray[np.bool_]) -> Catalog:
+        """The same items at other prices (NaN: unknown) and with other ones to be had, each [n]."""
+        catalog = copy(self)
+        catalog.price, catalog.available = price, available
+        return catalog
 
     def blob(self, row: int) -> bytes:
         """The item's JSON object as stored; nothing is parsed."""

@@ -19,7 +19,8 @@ FOLDS: Final = 5
 """A fifth of the items is held out at a time."""
 FOLD_SEED: Final = 20_17
 
-LENGTHS: Final = {"0": (0, 0), "1": (1, 1), "2": (2, 2), "3–5": (3, 5), "6+": (6, None)}
+NEWCOMERS: Final = "0"
+LENGTHS: Final = {NEWCOMERS: (0, 0), "1": (1, 1), "2": (2, 2), "3–5": (3, 5), "6+": (6, None)}
 """Groups of shoppers by the number of events they are known by, both ends included."""
 
 

@@ -15,6 +15,7 @@ from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.files import replace_file
 from vitrina.errors import DataError
 from vitrina.evaluation import metrics
+from vitrina.evaluation.cold_start import NEWCOMERS, by_length
 from vitrina.evaluation.methods import BASELINES, LEARNED, PIPELINE, Lists, all_methods
 from vitrina.evaluation.metrics import Bootstrap, PerShopper
 from vitrina.evaluation.protocols import GlobalTimeSplit, global_time
@@ -46,13 +47,18 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The table and what follows from it; see `docs/explanation/evaluation.md`."""
+    """The table and what follows from it; see `docs/explanation/evaluation.md`.
+
+    users: the shoppers judged, with events before the cut. users_by_length: how many of each group
+    of `cold_start.LENGTHS`, by the number of those events; that of 0 is not among `users`.
+    """
 
     bundle: str
     cut: str
     until: str
     users: int
     users_with_new: int
+    users_by_length: dict[str, int]
     rows: Sequence[dict[str, Any]]
     bars: Sequence[Bar]
     failed_gates: Sequence[str]
@@ -77,6 +83,8 @@ def evaluate(
     bundle = load_bundle(folder)
     split = global_time(settings)
     _require_unseen(bundle, split)
+    # The bundle knows what is to be had today, and filters by it; at the cut, other things were.
+    bundle = bundle.stocked(split.data.catalog.price, split.data.catalog.available)
     say = progress or (lambda _method, _share: None)
     per_shopper: dict[str, dict[str, dict[str, PerShopper]]] = {}
     has_new = np.diff(split.new.indptr) > 0
@@ -98,7 +106,9 @@ def evaluate(
             "all": metrics.accuracy(lists.everything, split.targets),
             "new": metrics.accuracy(lists.unmet[has_new], split.new[has_new]),
         }
-        rows.append(_row(lists, per_shopper[lists.method], boots, bundle, counts))
+        row = _row(lists, per_shopper[lists.method], boots, bundle, counts)
+        row["by_length"] = figures_by_length(lists, per_shopper[lists.method]["all"], split)
+        rows.append(row)
         say(lists.method, done / METHODS)
     evaluation = Evaluation(
         bundle=bundle.manifest.version,
@@ -106,6 +116,7 @@ def evaluate(
         until=to_datetime(split.data.split.until_us).isoformat(),
         users=len(split.users),
         users_with_new=int(has_new.sum()),
+        users_by_length=users_by_length(split),
         rows=rows,
         bars=_bars(per_shopper, rows, boots),
         failed_gates=failed_gates(rows, split, current),
@@ -149,6 +160,31 @@ def _row(
         "popularity@10": metrics.mean_popularity(shown, counts, TOP) if (shown >= 0).any() else 0.0,
         "diversity@10": metrics.intra_list_diversity(shown, bundle.vectors.values, TOP),
     }
+
+
+def users_by_length(split: GlobalTimeSplit) -> dict[str, int]:
+    """How many shoppers there are in each group by the number of events before the cut."""
+    known = {name: int(which.sum()) for name, which in by_length(split.known_events).items()}
+    return known | {NEWCOMERS: split.newcomers.shape[0]}
+
+
+def figures_by_length(
+    lists: Lists, accuracy: dict[str, PerShopper], split: GlobalTimeSplit
+) -> dict[str, dict[str, float]]:
+    """A method's means on all targets, in each group that there are shoppers in.
+
+    accuracy: of the shoppers judged. Newcomers have but one list, and it is judged here.
+    """
+    figures = {
+        name: {metric: float(values[which].mean()) for metric, values in accuracy.items()}
+        for name, which in by_length(split.known_events).items()
+        if which.any()
+    }
+    if count := split.newcomers.shape[0]:
+        shown = np.broadcast_to(lists.newcomer, (count, len(lists.newcomer)))
+        found = metrics.accuracy(shown, split.newcomers)
+        figures = {NEWCOMERS: {name: float(each.mean()) for name, each in found.items()}} | figures
+    return figures
 
 
 def _bars(

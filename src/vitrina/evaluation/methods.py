@@ -49,12 +49,14 @@ PIPELINE: Final = "full pipeline"
 class Lists:
     """A method's ranked lists, int64 [B, DEPTH], -1 after their end.
 
-    everything: of all items. unmet: of items the shopper had not met before the cut.
+    everything: of all items. unmet: of items the shopper had not met before the cut. newcomer int64
+    [DEPTH]: the list of anybody without an event before the cut, empty where the method has none.
     """
 
     method: str
     everything: Rows
     unmet: Rows
+    newcomer: Rows
 
 
 def all_methods(split: GlobalTimeSplit, bundle: Bundle) -> Iterator[Lists]:
@@ -80,14 +82,20 @@ def all_methods(split: GlobalTimeSplit, bundle: Bundle) -> Iterator[Lists]:
 
 
 def from_scores(name: str, baseline: Baseline, split: GlobalTimeSplit) -> Lists:
-    """Full ranking by a baseline's scores; items it scores 0 or less are not recommended."""
+    """Full ranking by a baseline's scores; items it scores 0 or less are not recommended.
+
+    For newcomers, all that know but who met what together know nothing.
+    """
     everything, unmet = [], []
     for start in range(0, len(split.users), BATCH):
         scores = baseline.scores(split.users[start : start + BATCH]).copy()
         everything.append(_best(scores))
         scores[split.met[start : start + BATCH].nonzero()] = -np.inf
         unmet.append(_best(scores))
-    return Lists(name, np.concatenate(everything), np.concatenate(unmet))
+    newcomer = np.full(DEPTH, -1, np.int64)
+    if isinstance(baseline, RecentPopularity):
+        newcomer = everything[0][0]
+    return Lists(name, np.concatenate(everything), np.concatenate(unmet), newcomer)
 
 
 def from_vectors(
@@ -107,14 +115,20 @@ def from_vectors(
         )
         vectors = bundle.vectors.values[encoded.rows]
         queries[place] = encoder(history, vectors) if len(encoded) else bundle.centroid
+
+    def nearest(query: FloatMatrix, k: int) -> Rows:
+        found = Vectors(bundle.space, query[None])
+        rows: Rows = bundle.index.search(found, min(k, len(bundle.item_ids)))[1][0]
+        return rows
+
     everything, unmet = [], []
     for place, query in enumerate(queries):
         met = split.met[place].indices
-        k = min(DEPTH + len(met), len(bundle.item_ids))
-        _, rows = bundle.index.search(Vectors(bundle.space, query[None]), k)
-        everything.append(_padded(rows[0]))
-        unmet.append(_padded(rows[0][~np.isin(rows[0], met)]))
-    return Lists(name, np.stack(everything), np.stack(unmet))
+        rows = nearest(query, DEPTH + len(met))
+        everything.append(_padded(rows))
+        unmet.append(_padded(rows[~np.isin(rows, met)]))
+    newcomer = _padded(nearest(bundle.centroid, DEPTH))
+    return Lists(name, np.stack(everything), np.stack(unmet), newcomer)
 
 
 def from_pipeline(split: GlobalTimeSplit, bundle: Bundle, state: HistoryStore) -> Lists:
@@ -122,14 +136,14 @@ def from_pipeline(split: GlobalTimeSplit, bundle: Bundle, state: HistoryStore) -
     settings = ServeSettings.model_validate({})
     recommender = Recommender(bundle, state, None, settings)
 
-    def ask(key: str, shelf: Shelf) -> Rows:
+    def ask(key: str | None, shelf: Shelf) -> Rows:
         answer = recommender.recommend(Request(key=key, k=DEPTH, shelf=shelf))
         return _padded(answer.candidates.rows)
 
     keys = shopper_keys(split)
     everything = np.stack([ask(key, "for_you") for key in keys])
     unmet = np.stack([ask(key, "discover") for key in keys])
-    return Lists(PIPELINE, everything, unmet)
+    return Lists(PIPELINE, everything, unmet, ask(None, "for_you"))
 
 
 def histories_before_cut(split: GlobalTimeSplit) -> SqliteState:

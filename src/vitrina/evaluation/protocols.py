@@ -26,7 +26,8 @@ class GlobalTimeSplit:
 
     data: what the towers learnt from. users int64 [B]: the shoppers judged, those with events on
     both sides. targets [B, items]: non-zero where the shopper turned to the item in the test
-    days; new [B, items]: the same without items met before the cut. met [B, items].
+    days; new [B, items]: the same without items met before the cut. met [B, items]. newcomers
+    [N, items]: the targets of shoppers without any event before the cut, who are judged apart.
     """
 
     data: TrainingData
@@ -34,6 +35,13 @@ class GlobalTimeSplit:
     targets: sp.csr_matrix
     new: sp.csr_matrix
     met: sp.csr_matrix
+    newcomers: sp.csr_matrix
+
+    @property
+    def known_events(self) -> NDArray[np.int64]:
+        """How many events each of the shoppers judged has before the cut, [B]."""
+        events = self.data.interactions
+        return np.bincount(events.user, minlength=len(events.user_ids))[self.users]
 
 
 def global_time(settings: Settings) -> GlobalTimeSplit:
@@ -48,14 +56,14 @@ def global_time(settings: Settings) -> GlobalTimeSplit:
     )
     position = {user_id: place for place, user_id in enumerate(data.interactions.user_ids)}
     known = np.array([position.get(user_id, -1) for user_id in until.user_ids], np.int64)
-    wanted = data.split.is_test(until.timestamp_us)
-    wanted &= (known[until.user] >= 0) & (data.type_weights[until.event_type] > 0)
-    targets = sp.csr_matrix(
-        (np.ones(int(wanted.sum()), np.float32), (known[until.user[wanted]], until.row[wanted])),
-        shape=(len(data.interactions.user_ids), items),
+    test = data.split.is_test(until.timestamp_us)
+    test &= data.type_weights[until.event_type] > 0
+    wanted, new_here = test & (known[until.user] >= 0), test & (known[until.user] < 0)
+    targets = _met(
+        known[until.user[wanted]], until.row[wanted], len(data.interactions.user_ids), items
     )
-    targets.sum_duplicates()
-    targets.data[:] = 1.0
+    which, newcomer = np.unique(until.user[new_here], return_inverse=True)
+    newcomers = _met(newcomer, until.row[new_here], len(which), items)
     users = np.flatnonzero(np.diff(targets.indptr) > 0)
     if not len(users):
         raise DataError(
@@ -65,7 +73,15 @@ def global_time(settings: Settings) -> GlobalTimeSplit:
     targets, met = targets[users], met_matrix(data.interactions, items)[users]
     new = targets - targets.multiply(met)
     new.eliminate_zeros()
-    return GlobalTimeSplit(data, users, targets, new.tocsr(), met)
+    return GlobalTimeSplit(data, users, targets, new.tocsr(), met, newcomers)
+
+
+def _met(user: NDArray[np.int64], row: NDArray[np.int32], users: int, items: int) -> sp.csr_matrix:
+    """1 where a shopper turned to an item, however often, [users, items]."""
+    matrix = sp.csr_matrix((np.ones(len(user), np.float32), (user, row)), shape=(users, items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 ACCURACY: Final = ("recall@10", "recall@100", "ndcg@10", "mrr")
+BY_LENGTH: Final = ("recall@10", "ndcg@10")
 SHELF: Final = ("coverage@10", "popularity@10", "diversity@10")
 TITLES: Final = {
     "all": "All targets: what {users} shoppers bought in the test days",
@@ -22,6 +23,7 @@ def tables(evaluation: dict[str, Any], *, claims: bool = True) -> Group:
         f"every item ranked. ± is half of the 95 % bootstrap interval.",
         _accuracy(evaluation, "all"),
         _accuracy(evaluation, "new"),
+        *(_by_length(evaluation, name) for name in BY_LENGTH),
         _shelf(evaluation),
     ]
     return Group(*parts, *([_verdicts(evaluation)] if claims else []))
@@ -42,6 +44,14 @@ def markdown(evaluation: dict[str, Any]) -> str:
         for row in evaluation["rows"]:
             figures = " | ".join(_figure(row[targets][name]) for name in ACCURACY)
             lines.append(f"| {row['method']} | {figures} |")
+    groups = evaluation["users_by_length"]
+    for metric in BY_LENGTH:
+        lines += ["", f"All targets by the number of events before the cut: {metric}.", ""]
+        lines += [f"| method | {' | '.join(groups)} |", f"|---|{'---:|' * len(groups)}"]
+        lines.append(f"| shoppers | {' | '.join(f'{count:,}' for count in groups.values())} |")
+        for row in evaluation["rows"]:
+            figures = " | ".join(_figures_by_length(evaluation, row, metric))
+            lines.append(f"| {row['method']} | {figures} |")
     if evaluation["failed_gates"]:
         lines += ["", *(f"- Gate failed: {sentence}" for sentence in evaluation["failed_gates"])]
     return "\n".join([*lines, ""])
@@ -61,6 +71,23 @@ def _accuracy(evaluation: dict[str, Any], targets: str) -> Table:
             ),
         )
     return view
+
+
+def _by_length(evaluation: dict[str, Any], metric: str) -> Table:
+    """One line a method, one column a group by the number of events before the cut."""
+    groups = evaluation["users_by_length"]
+    title = f"All targets by the number of events before the cut: {metric}"
+    view = _table(title, ("method", *groups))
+    view.add_row("shoppers", *(f"{count:,}" for count in groups.values()), end_section=True)
+    for row in evaluation["rows"]:
+        view.add_row(row["method"], *_figures_by_length(evaluation, row, metric))
+    return view
+
+
+def _figures_by_length(evaluation: dict[str, Any], row: dict[str, Any], metric: str) -> list[str]:
+    """A method's figure in each group, "–" where nobody is in it."""
+    found = [row["by_length"].get(group) for group in evaluation["users_by_length"]]
+    return ["–" if each is None else f"{each[metric]:.4f}".removeprefix("0") for each in found]
 
 
 def _shelf(evaluation: dict[str, Any]) -> Table:
