@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,7 +22,7 @@ from vitrina.towers.baselines import (
     OwnFrequency,
     RecentPopularity,
 )
-from vitrina.towers.factors import RIDGE, item_factors, met_matrix, signed
+from vitrina.towers.factors import RIDGE, ease, item_factors, met_matrix, signed
 
 ITEMS = 60
 
@@ -85,6 +87,16 @@ def test_ease_without_a_ridge_says_what_to_do(shop: TasteShop) -> None:
     few = shop.interactions.where(shop.interactions.user < ITEMS // 2)
     with pytest.raises(TrainingError, match="larger ridge"):
         EaseScores(few, ITEMS, ridge=0.0)
+
+
+def test_ease_takes_little_more_memory_than_its_weights() -> None:
+    matrix = sp.csr_matrix(np.random.default_rng(0).random((300, 2000)) < 0.5, dtype=np.float32)
+    tracemalloc.start()
+    model = ease(matrix)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert model.weights.nbytes == 4 * 2000**2
+    assert peak < 2 * model.weights.nbytes  # three times as much, were the product made at once
 
 
 def test_ease_scores_nothing_beyond_its_head(shop: TasteShop) -> None:

@@ -16,6 +16,8 @@ from vitrina.lake.sequences import Interactions
 
 HEAD_ITEMS: Final = 6000
 """EASE inverts an item-item matrix; the items beyond the most met ones are projected onto it."""
+GRAM_ROWS: Final = 256
+"""Of the item-item matrix that are in memory twice, sparse and dense, at a time."""
 RIDGE: Final = 1000.0
 LEAST_STRENGTH: Final = 1e-3
 """Components weaker than this share of the strongest are noise of the decomposition."""
@@ -37,18 +39,31 @@ def ease(matrix: sp.csr_matrix, *, ridge: float = RIDGE, head_items: int = HEAD_
     """EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, eq. 8).
 
     matrix [users, items]: `met_matrix`. ridge: how strongly weights are drawn to zero. head_items:
-    how many items have weights. Takes head_items² memory and head_items³ time at most.
+    how many items have weights. Takes 4 · head_items² bytes and head_items³ time at most.
     """
     met = np.diff(matrix.tocsc().indptr)
     head = np.argsort(-met, kind="stable")[:head_items]
     head = head[met[head] > 0]
-    columns = matrix[:, head]
-    gram: NDArray[np.float32] = (columns.T @ columns).toarray()
-    gram[np.diag_indices_from(gram)] += ridge
-    weights = _inverse(gram)
+    weights = _inverse(_gram(matrix[:, head], ridge))
     weights /= -np.diag(weights)
     np.fill_diagonal(weights, 0.0)
     return Ease(head, weights)
+
+
+def _gram(columns: sp.csr_matrix, ridge: float) -> NDArray[np.float32]:
+    """columnsᵀ · columns + ridge · I, [h, h], rows together in memory.
+
+    A part of the rows at a time: where most pairs of items were met by somebody, the sparse product
+    takes twice the memory of the dense one.
+    """
+    count = columns.shape[1]
+    gram = np.empty((count, count), np.float32)
+    turned = columns.T.tocsr()
+    for start in range(0, count, GRAM_ROWS):
+        part = slice(start, start + GRAM_ROWS)
+        (turned[part] @ columns).toarray(out=gram[part])
+    gram[np.diag_indices_from(gram)] += ridge
+    return gram
 
 
 def _inverse(matrix: NDArray[np.float32]) -> NDArray[np.float32]:

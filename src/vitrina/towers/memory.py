@@ -1,11 +1,13 @@
-"""Whether a catalog fits into memory, said before anything is allocated for it."""
+"""Memory of a training: whether a catalog fits into it, and giving back what is free."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa  # type: ignore[import-untyped]
 import torch
 
 from vitrina.errors import TrainingError
@@ -55,6 +57,21 @@ def available_bytes() -> int:
         return int(free)
     limits = (_left_of(Path(limit), Path(used)) for limit, used in CGROUPS)
     return min([_of_machine(), *(left for left in limits if left is not None)])
+
+
+def give_back_free_memory() -> None:
+    """Return to the system what this process has freed, as far as its allocators do when asked.
+
+    Arrow keeps what reading the lake took, glibc what lies free between blocks in use. Each step's
+    tensors have other sizes than those of the step before and seldom fit into what those left, so
+    that a training would come to hold several times what it uses. Costs the time to get pages
+    again: not for every step.
+    """
+    pa.default_memory_pool().release_unused()
+    # The other C libraries have no such function.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _of_machine() -> int:

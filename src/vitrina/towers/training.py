@@ -30,7 +30,7 @@ from vitrina.towers.device import compiled, compiler_pays, mixed_precision, trai
 from vitrina.towers.factors import item_factors
 from vitrina.towers.features import ItemFeatures
 from vitrina.towers.item_tower import ItemTower
-from vitrina.towers.memory import require_memory
+from vitrina.towers.memory import give_back_free_memory, require_memory
 from vitrina.towers.objectives import Objective, objective_of
 from vitrina.towers.text import text_factors
 from vitrina.towers.user_tower import Block, SummaryEncoder, UserTower
@@ -41,6 +41,8 @@ AVERAGE_KEEP: Final = 0.98
 GRADIENT_NORM: Final = 5.0
 FIRST_TEMPERATURE: Final = 0.1
 LOWEST_TEMPERATURE: Final = 0.02
+GIVE_BACK_STEPS: Final = 4
+"""From one return of free memory to the system to the next, on a CPU."""
 CURVE_POINTS: Final = 200
 """How often the loss is noted for the learning curve, about."""
 
@@ -179,6 +181,8 @@ def fit(
     started, saved, first_step = time.monotonic(), time.monotonic(), state.step
     with compiled(blocks if compiler_pays(device) else []):
         while state.step < settings.steps and not _exhausted(state, validation):
+            if device.type == "cpu" and state.step % GIVE_BACK_STEPS == 0:
+                give_back_free_memory()
             batch = objective.batch(state.step, state.rng)
             _step(towers, state, objective, batch, settings)
             last = state.step == settings.steps
@@ -264,9 +268,10 @@ def _step(
         # Checkpoints hold the random numbers' state of one process and its CPU, and no other's.
         torch.manual_seed(_seed(settings.seed, state.step, ranks.number()))
     part, share = objective.part(batch, ranks.number(), ranks.count())
+    # Before the loss: gradients of the last step would be in memory beside all that it computes.
+    state.optimiser.zero_grad(set_to_none=True)
     with mixed_precision(device):
         loss = objective.loss(towers, part) * share
-    state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     value = ranks.add_up_gradients(towers.parameters(), loss)
     if not math.isfinite(value):

@@ -99,33 +99,43 @@ class _FusedSoftmax(torch.autograd.Function):
         user_gradient = torch.empty_like(user, dtype=exact)
         candidates_gradient = torch.zeros_like(candidates, dtype=exact)
         step = max(FEWEST_ROWS, LOGITS_AT_ONCE[user.device.type] // len(candidates))
+        # The same memory for all chunks: what is freed with each comes back from the system as
+        # pages to be cleared, or stays with the process in pieces that fit nothing else.
+        narrow_chunk = torch.empty(
+            min(step, len(user)), len(candidates), dtype=products, device=user.device
+        )
+        chunk = narrow_chunk if products == exact else torch.empty_like(narrow_chunk, dtype=exact)
         with torch.autocast(user.device.type, enabled=False):
             for start in range(0, len(user), step):
                 part = slice(start, start + step)
                 target, weight = targets[part, None], weights[part, None]
-                scores = scaled[part] @ narrow.T
+                count = len(target)
+                torch.mm(scaled[part], narrow.T, out=narrow_chunk[:count])
+                scores = chunk[:count].copy_(narrow_chunk[:count])
                 if log_q is not None:
-                    scores = scores - log_q
+                    scores -= log_q
                 # Finite, so that a row where nothing is left is no special case.
-                nothing = torch.finfo(scores.dtype).min
+                nothing = torch.finfo(exact).min
                 if rows is None:
                     scores.scatter_(1, target, nothing)
                 else:
                     scores.masked_fill_(rows == target, nothing)
-                p = torch.softmax(scores, dim=1, dtype=exact)
-                # ln Σ exp of a row, from its likeliest candidate, whose p cannot underflow: no
-                # second exponential over all scores, which is what would take the time here.
-                log_sum = scores.amax(1, keepdim=True).to(exact) - p.amax(1, keepdim=True).log()
-                margin = log_sum - positive[part, None]
+                highest = scores.amax(1, keepdim=True)
+                odds = scores.sub_(highest).exp_()
+                total_odds = odds.sum(1, keepdim=True)
+                margin = highest + total_odds.log() - positive[part, None]
                 loss += (weight * F.softplus(margin)).sum()
                 if not learning:
                     continue
-                # Gradients: −wrong by the positive, wrong · p by the scores. The weight goes into
-                # the narrow factors, not into rows as wide as there are candidates.
-                wrong, p = weight * torch.sigmoid(margin), p.to(products)
+                # Gradients: −wrong by the positive, wrong · odds / total by the scores. What each
+                # row is multiplied by goes into the narrow factors, not into rows as wide as there
+                # are candidates.
+                wrong = weight * torch.sigmoid(margin)
+                share = wrong / total_odds
+                odds = narrow_chunk[:count].copy_(odds)
                 positive_gradient[part] = -wrong[:, 0]
-                user_gradient[part] = wrong * (p @ narrow)
-                candidates_gradient += p.T @ (wrong * scaled[part]).to(products)
+                user_gradient[part] = share * (odds @ narrow)
+                candidates_gradient += odds.T @ (share * scaled[part]).to(products)
         if learning:
             scale_gradient = (user * user_gradient).sum()
             ctx.save_for_backward(
