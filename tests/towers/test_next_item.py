@@ -149,7 +149,9 @@ def test_a_state_is_the_vector_that_would_have_been_served_then(encoder: str) ->
     torch.manual_seed(0)
     dim = 16
     tower = (
-        UserTower(dim, len(TYPES), blocks=2) if encoder == "transformer" else SummaryEncoder(dim)
+        UserTower(dim, len(TYPES), blocks=2, sequential=True)
+        if encoder == "transformer"
+        else SummaryEncoder(dim)
     )
     tower.eval()
     vectors = torch.nn.functional.normalize(torch.randn(60, dim), dim=1)

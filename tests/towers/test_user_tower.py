@@ -45,11 +45,13 @@ def encoded(encoder: nn.Module, items: Tensor, batch: EncodedBatch) -> Tensor:
     return found
 
 
-@pytest.fixture(params=["transformer", "mlp", "served"], scope="module")
+@pytest.fixture(params=["transformer", "sequential", "mlp", "served"], scope="module")
 def encoder(request: pytest.FixtureRequest) -> nn.Module:
     """A tower that has seen a few batches, so that nothing in it is at its initial value."""
     torch.manual_seed(1)
-    tower = SummaryEncoder(DIM) if request.param == "mlp" else UserTower(DIM, TYPES)
+    tower: nn.Module = UserTower(DIM, TYPES, sequential=request.param == "sequential")
+    if request.param == "mlp":
+        tower = SummaryEncoder(DIM)
     rng = np.random.default_rng(1)
     items = vectors_of(rng)
     optimiser = torch.optim.SGD(tower.parameters(), lr=0.5)
@@ -128,6 +130,21 @@ def test_the_mlp_reads_the_summary_that_encoding_defines(seed: int) -> None:
     encoded(encoder, items, pad(histories))
     expected = np.stack([history_summary(items.numpy()[history.rows]) for history in histories])
     np.testing.assert_allclose(read[0].numpy(), expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_sequential_tower_begins_near_the_history_and_its_newest_item() -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    items, histories = vectors_of(rng), some_histories(rng, 50)
+    tower = UserTower(DIM, TYPES, sequential=True).eval()
+    vectors = encoded(tower, items, pad(histories)).numpy()
+    scores = vectors @ items.numpy().T
+    newest = np.array([history.rows[-1] for history in histories])
+    others = np.delete(np.arange(ITEMS), np.unique(newest))
+    assert (
+        scores[np.arange(50), newest] > np.quantile(scores[:, others], 0.9, axis=1)
+    ).mean() > 0.9
 
 
 @torch.no_grad()

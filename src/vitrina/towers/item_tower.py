@@ -16,6 +16,9 @@ from vitrina.towers.features import POPULARITY_FEATURES, Bags, ItemFeatures
 HIDDEN = 128
 TEXT_DIM = 32
 EMBED_CHUNK = 8192
+MIX_START = 0.002
+"""Spread of what the MLP adds to learnt ids at the beginning: next to nothing."""
+
 ID_NOISE = 0.5
 """Length of what is added to the factors that learnt ids begin as, whose length is 1."""
 
@@ -164,6 +167,9 @@ class ItemTower(nn.Module):
             nn.GELU(),
             nn.Linear(HIDDEN, dim),
         )
+        if learn_ids:
+            nn.init.normal_(self.mix[-1].get_parameter("weight"), std=MIX_START)
+            nn.init.zeros_(self.mix[-1].get_parameter("bias"))
         self.from_popularity = nn.Linear(extra, dim) if popularity else None
 
     def __len__(self) -> int:

@@ -39,6 +39,9 @@ WARM_UP_STEPS: Final = 50
 AVERAGE_KEEP: Final = 0.98
 """Weights are averaged over about the last 50 steps; the average is what is kept."""
 GRADIENT_NORM: Final = 5.0
+ID_RATE: Final = 4.0
+"""Learning rate of learnt ids, as a multiple: each has but its own few events to learn from."""
+TEMPERATURE_RATE: Final = 1e-2
 FIRST_TEMPERATURE: Final = 0.1
 LOWEST_TEMPERATURE: Final = 0.02
 GIVE_BACK_STEPS: Final = 4
@@ -91,7 +94,13 @@ def user_tower(settings: TrainSettings, event_types: int) -> nn.Module:
     """The encoder that the settings ask for."""
     if settings.encoder == "mlp":
         return SummaryEncoder(settings.dim, dropout=settings.dropout)
-    return UserTower(settings.dim, event_types, blocks=settings.blocks, dropout=settings.dropout)
+    return UserTower(
+        settings.dim,
+        event_types,
+        blocks=settings.blocks,
+        dropout=settings.dropout,
+        sequential=settings.objective == "next_item",
+    )
 
 
 def build(
@@ -159,18 +168,7 @@ def fit(
     towers.to(device)
     ranks.share_state(towers)
     objective = objective_of(interactions, len(towers.item), type_weights, settings)
-    scale, weights = [towers.log_scale], [*towers.item.parameters(), *towers.user.parameters()]
-    optimiser = torch.optim.AdamW(
-        [
-            {
-                "params": weights,
-                "lr": settings.learning_rate,
-                "weight_decay": settings.weight_decay,
-            },
-            {"params": scale, "lr": 1e-2, "weight_decay": 0.0},
-        ],
-        betas=(0.9, 0.98),
-    )
+    optimiser = _optimiser(towers, settings)
     average = {name: value.detach().clone() for name, value in towers.named_parameters()}
     state = TrainingState(towers, average, optimiser, np.random.default_rng(settings.seed))
     _resume(folder, state, identity)
@@ -210,6 +208,19 @@ def fit(
     _copy(state.best or state.average, towers)
     towers.cpu().eval()
     return state
+
+
+def _optimiser(towers: TwoTowers, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW. Each group's `rate` is what its learning rate is to that of the settings."""
+    own = {"item.id_table", "log_scale"}
+    weights = [value for name, value in towers.named_parameters() if name not in own]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "rate": 1.0},
+        {"params": [towers.log_scale], "lr": TEMPERATURE_RATE, "weight_decay": 0.0},
+    ]
+    if isinstance(towers.item.id_table, nn.Parameter):
+        groups.append({"params": [towers.item.id_table], "rate": ID_RATE})
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, betas=(0.9, 0.98))
 
 
 def _resume(folder: Path, state: TrainingState, identity: str) -> None:
@@ -263,7 +274,10 @@ def _step(
     """One update of the weights and of their moving average."""
     device = towers.log_scale.device
     rate = settings.learning_rate * min(1.0, (state.step + 1) / WARM_UP_STEPS)
-    state.optimiser.param_groups[0]["lr"] = rate * max(0.02, 1.0 - state.step / settings.steps)
+    rate *= max(0.02, 1.0 - state.step / settings.steps)
+    for group in state.optimiser.param_groups:
+        if "rate" in group:
+            group["lr"] = rate * group["rate"]
     if ranks.count() > 1 or device.type != "cpu":
         # Checkpoints hold the random numbers' state of one process and its CPU, and no other's.
         torch.manual_seed(_seed(settings.seed, state.step, ranks.number()))

@@ -28,6 +28,12 @@ MEAN_DECAYS_PER_DAY = (0.0, 0.03, 0.2)
 RUNNING_SHARE = 0.05
 """What a batch contributes to a running mean."""
 
+HEAD_START = 0.003
+"""Spread of what the head adds to a sequential tower at the beginning: next to nothing."""
+
+LAST_SHARE = 0.5
+"""What the newest event counts then, next to the mean of all, which counts 1."""
+
 SHRINKAGE = 0.2
 """Weight of the mean shopper in a served vector. Chosen on the reported cut and two before it."""
 
@@ -111,11 +117,20 @@ class UserTower(nn.Module):
     """A causal transformer over the events, and a head over its last state and recency averages.
 
     The averages carry what a shopper likes in general, the transformer what the order and the
-    pauses add to it.
+    pauses add to it. Where one thing leads to another (`sequential`), it begins as next to nothing
+    but the history's mean and its newest event: items of a kind lie together from the start, so
+    that is a good list from the first step on, and what is learnt is what to change about it.
     """
 
     def __init__(
-        self, dim: int, event_types: int, *, blocks: int = 1, heads: int = 2, dropout: float = 0.1
+        self,
+        dim: int,
+        event_types: int,
+        *,
+        blocks: int = 1,
+        heads: int = 2,
+        dropout: float = 0.1,
+        sequential: bool = False,
     ) -> None:
         super().__init__()
         self.from_item = nn.Linear(dim, dim)
@@ -133,7 +148,14 @@ class UserTower(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(2 * dim, dim),
         )
-        self.general = nn.Parameter(torch.randn(dim) * 0.05)
+        self.last_share: nn.Parameter | None = None
+        if sequential:
+            nn.init.eye_(self.from_item.weight)
+            nn.init.normal_(self.head[-1].get_parameter("weight"), std=HEAD_START)
+            for layer in (self.from_item, self.head[-1]):
+                nn.init.zeros_(layer.get_parameter("bias"))
+            self.last_share = nn.Parameter(torch.tensor(LAST_SHARE))
+        self.general = nn.Parameter(torch.randn(dim) * (HEAD_START if sequential else 0.05))
         self.mean_share = nn.Parameter(torch.ones(()))
 
     def forward(
@@ -173,7 +195,11 @@ class UserTower(nn.Module):
         """last [..., dim]: newest event as attended to; means, each [..., dim]: of the history."""
         averages = self.means_norm(torch.cat(list(means), dim=-1))
         head: Tensor = self.head(torch.cat([self.last_norm(last), averages], dim=-1))
-        return F.normalize(head + self.general + self.mean_share * means[0], dim=-1)
+        taste = self.general + self.mean_share * means[0]
+        if self.last_share is not None:
+            scale = math.sqrt(last.shape[-1])  # what `_events` gave it
+            taste = taste + self.last_share * last / scale
+        return F.normalize(head + taste, dim=-1)
 
 
 class SummaryEncoder(nn.Module):

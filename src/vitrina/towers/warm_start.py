@@ -33,7 +33,7 @@ from vitrina.towers.export import save_weights
 from vitrina.towers.features import Vocabularies
 from vitrina.towers.training import TwoTowers
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of `towers.json` and what it describes. It grows when older weights cannot be read any more."""
 FIELDS: Final = "item.content.fields."
 FACTORS: Final = ("id_table", "content.text_factors")
