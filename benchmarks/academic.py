@@ -75,7 +75,12 @@ def read(lake: Path, *, shoppers: int | None = None) -> Data:
 def judge_scores(
     scores: Callable[[slice], NDArray[np.float32]], split: LeaveOneOut
 ) -> dict[str, float]:
-    """Means over all shoppers.
+    """Means over all shoppers. scores: as of `ranked_lists`."""
+    return judge_lists(ranked_lists(scores, split), split)
+
+
+def ranked_lists(scores: Callable[[slice], NDArray[np.float32]], split: LeaveOneOut) -> Rows:
+    """The DEPTH best items of each shopper that they have not met, as `judge_lists` takes them.
 
     scores: of a part of the split's shoppers, float32 [B, items]; −inf is never recommended.
     """
@@ -85,7 +90,7 @@ def judge_scores(
         found = scores(part)
         found[split.met[part].nonzero()] = -np.inf
         ranked.append(best(found))
-    return judge_lists(np.concatenate(ranked), split)
+    return np.concatenate(ranked)
 
 
 def judge_lists(ranked: Rows, split: LeaveOneOut) -> dict[str, float]:
