@@ -23,7 +23,7 @@ def tables(evaluation: dict[str, Any], *, claims: bool = True) -> Group:
         f"every item ranked. ± is half of the 95 % bootstrap interval.",
         _accuracy(evaluation, "all"),
         _accuracy(evaluation, "new"),
-        *(_by_length(evaluation, name) for name in BY_LENGTH),
+        *(_by_length(evaluation, name) for name in BY_LENGTH if _groups(evaluation)),
         _shelf(evaluation),
     ]
     return Group(*parts, *([_verdicts(evaluation)] if claims else []))
@@ -44,8 +44,8 @@ def markdown(evaluation: dict[str, Any]) -> str:
         for row in evaluation["rows"]:
             figures = " | ".join(_figure(row[targets][name]) for name in ACCURACY)
             lines.append(f"| {row['method']} | {figures} |")
-    groups = evaluation["users_by_length"]
-    for metric in BY_LENGTH:
+    groups = _groups(evaluation)
+    for metric in BY_LENGTH if groups else ():
         lines += ["", f"All targets by the number of events before the cut: {metric}.", ""]
         lines += [f"| method | {' | '.join(groups)} |", f"|---|{'---:|' * len(groups)}"]
         lines.append(f"| shoppers | {' | '.join(f'{count:,}' for count in groups.values())} |")
@@ -75,7 +75,7 @@ def _accuracy(evaluation: dict[str, Any], targets: str) -> Table:
 
 def _by_length(evaluation: dict[str, Any], metric: str) -> Table:
     """One line a method, one column a group by the number of events before the cut."""
-    groups = evaluation["users_by_length"]
+    groups = _groups(evaluation)
     title = f"All targets by the number of events before the cut: {metric}"
     view = _table(title, ("method", *groups))
     view.add_row("shoppers", *(f"{count:,}" for count in groups.values()), end_section=True)
@@ -84,9 +84,15 @@ def _by_length(evaluation: dict[str, Any], metric: str) -> Table:
     return view
 
 
+def _groups(evaluation: dict[str, Any]) -> dict[str, int]:
+    """How many shoppers each group has; none in an evaluation of before there were groups."""
+    groups: dict[str, int] = evaluation.get("users_by_length", {})
+    return groups
+
+
 def _figures_by_length(evaluation: dict[str, Any], row: dict[str, Any], metric: str) -> list[str]:
     """A method's figure in each group, "–" where nobody is in it."""
-    found = [row["by_length"].get(group) for group in evaluation["users_by_length"]]
+    found = [row["by_length"].get(group) for group in _groups(evaluation)]
     return ["–" if each is None else f"{each[metric]:.4f}".removeprefix("0") for each in found]
 
 
