@@ -59,9 +59,10 @@ def ingest_texts(
 
 
 def rows(folder: Path, table: TableName) -> list[dict[str, Any]]:
-    """A table of the lake in `folder`, as written."""
+    """A table of the lake in `folder`: events by moment, the others as written."""
     with DuckDBEngine() as engine:
-        written: list[dict[str, Any]] = engine.collect(
-            scan_table(engine, folder / "lake", table)
-        ).to_pylist()
+        frame = scan_table(engine, folder / "lake", table)
+        if table == "events":
+            frame = frame.sort("timestamp", "event_id")
+        written: list[dict[str, Any]] = engine.collect(frame).to_pylist()
     return written

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +21,7 @@ from vitrina.lake.ingest import ingest
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import RULES, find_bots
 from vitrina.lake.sequences import load_interactions
+from vitrina.lake.shoppers import START
 from vitrina.lake.split import to_us
 
 DAY = datetime(2024, 5, 1, tzinfo=UTC)
@@ -45,6 +47,7 @@ def found(moments: Iterable[datetime]) -> dict[str, dict[str, Any]]:
     events = {
         "user_id": ["ann"] * len(moments),
         "session_id": ["s"] * len(moments),
+        START: pa.nulls(len(moments), pa.timestamp("us")),
         "event_type": ["view"] * len(moments),
         "timestamp": pa.array(moments, pa.timestamp("us", "UTC")),
     }
@@ -118,7 +121,8 @@ def test_nobody_is_flagged_for_less_than_two_hundred_events(moments: list[dateti
 def test_nobody_of_complete_journey_is_a_bot(tmp_path: Path) -> None:
     demo = write_complete_journey(tmp_path, as_of=datetime(2017, 12, 1))
     with DuckDBEngine() as engine:
-        events = engine.scan_parquet([demo.events])
+        no_start = nw.lit(None, nw.Datetime("us")).alias(START)
+        events = engine.scan_parquet([demo.events]).with_columns(no_start)
         assert engine.collect(find_bots(engine, events, activity(engine, events))).num_rows == 0
 
 

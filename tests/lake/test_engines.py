@@ -49,6 +49,44 @@ def test_what_is_written_has_no_leftovers_and_is_read_as_it_was(
     assert engine.collect(engine.scan_parquet(parquet_files(path))).to_pydict() == {"m": [4]}
 
 
+def test_parts_are_written_by_a_column_that_they_lack(engine: Engine, tmp_path: Path) -> None:
+    frame = engine.from_columns({"part": [1, 2, 1, 3], "n": [10, 20, 11, 30]})
+    paths = {part: tmp_path / "parts" / f"{part}.parquet" for part in (1, 2, 7)}
+    engine.write_parts(frame, "part", paths)
+    files = {part: parquet_files(paths[part]) for part in (1, 2)}
+    there = sorted(file for file in (tmp_path / "parts").rglob("*") if file.is_file())
+    assert [file for file in there if file.is_relative_to(paths[1])] == files[1]
+    found = {
+        part: sorted(engine.collect(engine.scan_parquet(each)).to_pylist(), key=str)
+        for part, each in files.items()
+    }
+    assert found == {1: [{"n": 10}, {"n": 11}], 2: [{"n": 20}]}
+    assert not (tmp_path / "parts" / "3.parquet").exists()
+
+
+def test_what_came_before_is_that_of_rows_that_belong_together(engine: Engine) -> None:
+    order = ("whose", "at")
+    frame = engine.from_columns(
+        {
+            "whose": [2, 1, 2, 1, 1, 3],
+            "at": [5, 3, 4, 1, 2, 0],
+            "value": pa.array([50, None, 40, None, 12, None], pa.int64()),
+        }
+    )
+    rows = engine.arrange(frame, order)
+    rows = engine.previous(rows, order, {"before": "at", "value_before": "value"})
+    rows = engine.latest(rows, order, "value", "last").filter(nw.col("at") != 4)
+    rows = engine.previous(rows, order, {"left": "at"})
+    found = engine.collect(rows.sort(*order)).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        (1, 1, None, None, None, None, None),
+        (1, 2, 12, 1, None, 12, 1),
+        (1, 3, None, 2, 12, 12, 2),
+        (2, 5, 50, 4, 40, 50, None),
+        (3, 0, None, None, None, None, None),
+    ]
+
+
 def test_a_write_that_fails_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
     source = tmp_path / "source.parquet"
     rows = {"n": list(range(50_000)), "t": [f"text {n * 7919 % 50_000}" for n in range(50_000)]}

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from vitrina.errors import DataError
 from vitrina.lake import ingest as ingest_module
 from vitrina.lake.datasets.complete_journey import write_complete_journey
 from vitrina.lake.ingest import STAGES, ingest
+from vitrina.lake.shoppers import START
 from vitrina.lake.tables import current_tables, read_report
 from vitrina.settings import LakeSettings, PathSettings, Settings
 
@@ -212,3 +214,13 @@ def test_the_demo_shop_is_ingested_whole(tmp_path: Path) -> None:
     assert report.events.read == demo.purchases
     assert report.events.quarantined == {}
     assert report.users == 250
+
+
+def test_tables_of_an_earlier_version_say_what_to_do_and_are_made_anew(tmp_path: Path) -> None:
+    ingest_texts(tmp_path)
+    (month,) = (current_tables(tmp_path / "lake") / "events").iterdir()
+    pq.write_table(pq.read_table(month).drop_columns([START]), month)
+    with pytest.raises(DataError, match="Run 'vitrina ingest' again"):
+        rows(tmp_path, "events")
+    ingest_texts(tmp_path, scope="all")
+    assert len(rows(tmp_path, "events")) == 3

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vitrina.lake.engine import ROW, DuckDBEngine
 from vitrina.lake.readers.raw import FILE
 from vitrina.lake.sessions import sessionise
+from vitrina.lake.shoppers import session_id
 
 GAP = timedelta(minutes=30)
 START = datetime(2024, 5, 1)
@@ -35,7 +36,8 @@ def test_a_session_has_no_pause_over_half_an_hour_and_is_followed_by_one(
                 ROW: list(range(len(events))),
             }
         )
-        found = engine.collect(sessionise(engine, frame, GAP)).to_pylist()
+        cut = sessionise(engine, frame, GAP).with_columns(session_id=session_id())
+        found = engine.collect(cut).to_pylist()
 
     assert len(found) == len(events)
     assert [row[ROW] for row in found if row["session_id"] == "named"] == [0]

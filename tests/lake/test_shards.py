@@ -17,10 +17,11 @@ from vitrina.errors import DataError
 from vitrina.lake.engine import DuckDBEngine, Frame
 from vitrina.lake.sequences import load_interactions, update_sequences, write_sequences
 from vitrina.lake.shards import SCHEMA, SHARDS, bucket_of, read_shards
+from vitrina.lake.shoppers import START
 from vitrina.lake.tables import current_tables
 from vitrina.schema import LOOKS
 
-START = datetime(2024, 5, 1)
+MIDNIGHT = datetime(2024, 5, 1)
 SHOPPERS = ("ann", "ben", "Ågot", "用户", "dave")
 events = st.lists(
     st.tuples(
@@ -54,7 +55,8 @@ def frame_of(engine: DuckDBEngine, rows: list[tuple[str, str, str, str, int]]) -
             "session_id": session,
             "item_id": item,
             "event_type": kind,
-            "timestamp": [START + timedelta(minutes=m) for m in minute],
+            "timestamp": [MIDNIGHT + timedelta(minutes=m) for m in minute],
+            START: pa.nulls(len(rows), pa.timestamp("us")),
         }
     )
 
@@ -92,7 +94,7 @@ def test_a_sequence_is_ordered_and_a_repeated_look_counts_once(
     for path in folder.iterdir():
         for row in pa.Table.from_batches([pa.ipc.open_file(path).get_batch(0)]).to_pylist():
             assert bucket_of(row["user"]) == path.stem
-            minute = (row["moment"].replace(tzinfo=None) - START) // timedelta(minutes=1)
+            minute = (row["moment"].replace(tzinfo=None) - MIDNIGHT) // timedelta(minutes=1)
             event = (row["item"], row["event_type"], minute, row["pause"], row["session"])
             found.setdefault(row["user"], []).append(event)
     assert found == expected(rows)

@@ -16,6 +16,7 @@ from typing import Final
 import narwhals as nw
 
 from vitrina.lake import values
+from vitrina.lake.codes import ITEM
 from vitrina.lake.contract import COLUMNS, IN_CATALOG, IS_OBJECT, RULES, Table, Terms
 from vitrina.lake.engine import LIST_SEPARATOR, ROW, Engine, Frame
 from vitrina.lake.mapping import INCOMING
@@ -46,14 +47,14 @@ def check_items(engine: Engine, mapped: Frame, *, max_text_chars: int, latest: d
 def check_events(
     mapped: Frame, *, items: Frame, event_types: Collection[str], latest: datetime
 ) -> Frame:
-    """Events, one for each mapped row: what `check_items` returns, for EVENT_COLUMNS.
+    """Events, one for each mapped row: what `check_items` returns, for EVENT_COLUMNS, and ITEM.
 
-    items: the catalog, of which item_id is used. event_types: the known ones.
+    items: item_id and ITEM of the catalog (`codes.item_codes`). event_types: the known ones.
     latest: the last moment (UTC, without zone) that is not the future.
     """
-    catalog = items.select("item_id", nw.lit(True).alias(IN_CATALOG))
+    catalog = items.with_columns(nw.lit(True).alias(IN_CATALOG))
     frame = mapped.join(catalog, on="item_id", how="left")
-    return _judged(frame, "events", event_types=event_types, latest=latest)
+    return _judged(frame, "events", event_types=event_types, latest=latest, beside=(ITEM,))
 
 
 def _judged(
@@ -63,6 +64,7 @@ def _judged(
     max_text_chars: int = 0,
     event_types: Collection[str] = (),
     latest: datetime = datetime.max,
+    beside: Collection[str] = (),
 ) -> Frame:
     """Name the first fault of each row and its repairs, and spell out the rows that have any."""
     types = frame.collect_schema()
@@ -107,6 +109,7 @@ def _judged(
         nw.when(noted).then(_as_given(columns)).alias(RAW),
         *repaired,
         *columns,
+        *beside,
     )
 
 

@@ -26,15 +26,16 @@ from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.partitions import months_of, scan_months, with_zone, without_zone
 from vitrina.lake.readers.raw import FILE
 from vitrina.lake.sessions import sessionise
-from vitrina.lake.shoppers import distinct, event_id, own_event_id, shopper_key
+from vitrina.lake.shoppers import START, distinct, event_id, own_event_id, shopper_key
 from vitrina.lake.tables import scan_stored, table_at
+from vitrina.lake.timeline import Timeline, make_timeline
 from vitrina.schema import EVENT_COLUMNS
 
-NAMED: Final = "_named"
-"""Whether the shop named the event's session; else the lake cut it."""
 FIRST: Final = "_first"
 """Of a duplicate: whether it is the first of its event_id."""
-STORED: Final = (*EVENT_COLUMNS, NAMED, FILE, ROW)
+CHECKED: Final = (*EVENT_COLUMNS, FILE, ROW)
+"""The columns of an event before its session is cut, and of a duplicate."""
+STORED: Final = (*EVENT_COLUMNS, START, FILE, ROW)
 """The columns of the events in a set; `scan_table` shows those of EVENT_COLUMNS."""
 REMOVED: Final = (FILE, ROW, "timestamp", "user_id", "session_id")
 """Of an event that is taken out: where it is and whose it was."""
@@ -51,49 +52,60 @@ _HERE: Final = (FILE, ROW)
 class EventTables:
     """The events and their duplicates of all files together.
 
-    added, removed: rows to put into the last set's events, as STORED, and rows to take out of them
-    (FILE, ROW and what tells whose they are), with moments in UTC without zone. months: those that
-    differ from the last set's. duplicates: the whole table.
+    months: those that differ from the last set's. duplicates: the whole table.
     """
 
-    added: Frame
-    removed: Frame | None
     months: list[str]
     duplicates: Frame
 
 
-def first_tables(engine: Engine, rows: Frame, gap: timedelta) -> EventTables:
+@dataclass(frozen=True, slots=True)
+class FirstTables(EventTables):
+    """Those of a full run. timeline: all events."""
+
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTables(EventTables):
+    """Those of a run on top of the last set.
+
+    added, removed: rows to put into the last set's events, as STORED, and rows to take out of them
+    (REMOVED), with moments in UTC without zone.
+    """
+
+    added: Frame
+    removed: Frame
+
+
+def first_tables(engine: Engine, rows: Frame, items: Frame, gap: timedelta) -> FirstTables:
     """Events and duplicates of good rows that are all there are.
 
-    rows: EVENT_COLUMNS with moments in UTC without zone, FILE, ROW and PLACE. They are read
-    several times, a few columns of all or all columns of a month, and never copied: on click
-    streams of some size, every copy of whole rows takes as long as sorting them.
+    rows: EVENT_COLUMNS with moments in UTC without zone, ITEM, FILE, ROW and PLACE. items: the
+    catalog.
     """
-    rows = _with_marks(rows)
     kept, lost = rows, []
     if engine.collect(rows.select(nw.col("event_id").count()))[0][0].as_py():
         by_id = repetitions(engine, rows.with_columns(event_id=event_id()), ["event_id"])
         lost.append(_marked(rows.join(by_id, on=PLACE, how="semi"), first=False))
         kept = rows.join(by_id, on=PLACE, how="anti").with_columns(event_id=own_event_id())
-    alike = repetitions(engine, kept, SAME)
-    lost.append(_marked(rows.join(alike, on=PLACE, how="semi"), first=True))
-    kept = kept.join(alike, on=PLACE, how="anti")
-    return EventTables(
-        added=sessionise(engine, kept, gap).select(*STORED),
-        removed=None,
-        months=months_of(engine, kept),
+    timeline = make_timeline(engine, kept, items, gap)
+    lost.append(_marked(rows.join(timeline.repeated, on=PLACE, how="semi"), first=True))
+    return FirstTables(
+        months=months_of(engine, timeline.events),
         duplicates=engine.persist(nw.concat(lost)),
+        timeline=timeline,
     )
 
 
 def merged_tables(
     engine: Engine, last: Path, rows: Frame, order: Frame, gap: timedelta
-) -> EventTables:
+) -> MergedTables:
     """Events and duplicates of the set in `last`, and of new good rows.
 
     rows: as in `first_tables`. order: FILE and RANK of each file.
     """
-    new = engine.persist(_with_marks(rows).with_columns(event_id=event_id()))
+    new = engine.persist(_with_shopper(rows).with_columns(event_id=event_id()))
     old = scan_stored(engine, last, "events")
     duplicates = scan_stored(engine, last, "duplicates")
 
@@ -127,18 +139,20 @@ def merged_tables(
     left = duplicates.join(pool.select(*_HERE), on=list(_HERE), how="anti")
     firsts = first.select(PLACE)
     table = [
-        left.select(*STORED, FIRST),
+        left.select(*CHECKED, FIRST),
         _marked(lost.join(firsts, on=PLACE, how="semi"), first=True),
         _marked(lost.join(firsts, on=PLACE, how="anti"), first=False),
     ]
 
     recut, replaced = _recut(engine, old, added, removed, gap)
-    added = nw.concat([added.filter(NAMED).select(*STORED), recut])
+    none = nw.lit(None, nw.Datetime("us")).alias(START)
+    named = added.filter(~nw.col("session_id").is_null()).with_columns(none).select(*STORED)
+    added = nw.concat([named, recut])
     added = engine.persist(added.with_columns(event_id=own_event_id()))
     removed = engine.persist(nw.concat([removed.select(*REMOVED), replaced]))
     changed = nw.concat([removed.select("timestamp"), added.select("timestamp")])
     duplicates = engine.persist(nw.concat(table))
-    return EventTables(added, removed, months_of(engine, changed), duplicates)
+    return MergedTables(months_of(engine, changed), duplicates, added, removed)
 
 
 def _recut(
@@ -149,45 +163,45 @@ def _recut(
     Returns the events that are new or now have another session, and REMOVED of the old ones that
     these replace.
     """
-    changed = nw.concat([frame.select("user_id", "timestamp", NAMED) for frame in (added, removed)])
+    unnamed = nw.col("session_id").is_null()
+    changed = nw.concat(
+        [frame.filter(unnamed).select("user_id", "timestamp") for frame in (added, removed)]
+    )
     moment = nw.col("timestamp")
     spans = (
-        changed.filter(~nw.col(NAMED))
-        .group_by("user_id")
+        changed.group_by("user_id")
         .agg(_from=moment.min(), _to=moment.max())
         .with_columns(nw.col("_from") - nw.lit(gap), nw.col("_to") + nw.lit(gap))
     )
-    cut = without_zone(old).filter(~nw.col(NAMED))
+    cut = without_zone(old).filter(unnamed)
     close = cut.join(spans, on="user_id").filter(
         (moment >= nw.col("_from")) & (moment <= nw.col("_to"))
     )
-    visits = distinct(close, "user_id", "session_id")
-    whole = engine.persist(cut.join(visits, on=["user_id", "session_id"], how="semi"))
+    visits = distinct(close, "user_id", START)
+    whole = engine.persist(cut.join(visits, on=["user_id", START], how="semi"))
     rows = nw.concat(
         [
-            whole.join(removed.select(*_HERE), on=list(_HERE), how="anti").select(*STORED),
-            added.filter(~nw.col(NAMED)).select(*STORED),
+            whole.join(removed.select(*_HERE), on=list(_HERE), how="anti").select(*CHECKED),
+            added.filter(unnamed).select(*CHECKED),
         ]
-    ).with_columns(session_id=nw.lit(None, nw.String))
-    before = whole.select(*_HERE, _session="session_id")
+    )
+    before = whole.select(*_HERE, _before=START)
     again = sessionise(engine, rows, gap).join(before, on=list(_HERE), how="left")
-    same = (nw.col("_session") == nw.col("session_id")).fill_null(False)
+    same = (nw.col("_before") == nw.col(START)).fill_null(False)
     again = engine.persist(again.filter(~same))
-    replaced = again.filter(~nw.col("_session").is_null())
+    replaced = again.filter(~nw.col("_before").is_null())
     return again.select(*STORED), replaced.select(*REMOVED)
 
 
-def _with_marks(rows: Frame) -> Frame:
-    named = (~nw.col("session_id").is_null()).alias(NAMED)
-    return rows.with_columns(named, _shopper=shopper_key())
+def _with_shopper(rows: Frame) -> Frame:
+    return rows.with_columns(_shopper=shopper_key())
 
 
 def _again(rows: Frame, order: Frame, origin: int) -> Frame:
     """Stored rows as they were before their sessions were cut, with their PLACE."""
     rows = without_zone(rows).join(order, on=FILE)
-    session = nw.when(nw.col(NAMED)).then(nw.col("session_id"))
-    rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE), session_id=session)
-    return _pooled(rows.with_columns(_shopper=shopper_key()), origin)
+    rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE))
+    return _pooled(_with_shopper(rows), origin)
 
 
 def place_of(rank: nw.Expr) -> nw.Expr:
@@ -196,10 +210,10 @@ def place_of(rank: nw.Expr) -> nw.Expr:
 
 
 def _pooled(rows: Frame, origin: int) -> Frame:
-    return rows.select(*STORED, PLACE, "_shopper", nw.lit(origin).alias(_ORIGIN))
+    return rows.select(*CHECKED, PLACE, "_shopper", nw.lit(origin).alias(_ORIGIN))
 
 
 def _marked(lost: Frame, *, first: bool) -> Frame:
     """Duplicates as stored, in whole: with their ids, and with their mark FIRST."""
     lost = with_zone(lost).with_columns(nw.lit(first).alias(FIRST), event_id=event_id())
-    return lost.select(*STORED, FIRST)
+    return lost.select(*CHECKED, FIRST)

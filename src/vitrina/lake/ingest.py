@@ -33,7 +33,7 @@ from vitrina.lake.quarantine import count, examples, table_report
 from vitrina.lake.readers.raw import FILE
 from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import IngestReport
-from vitrina.lake.tables import REPORT, new_tables, scan_set, table_at, write_json
+from vitrina.lake.tables import REPORT, new_tables, scan_set, scan_stored, table_at, write_json
 from vitrina.lake.waiting import settle
 from vitrina.settings import Settings
 
@@ -93,14 +93,14 @@ def ingest(
             addresses = [record.address for record in (*plan.known, *plan.records)]
             last_folder = None if base is None else base.folder
             settled = settle(engine, checked, addresses, len(plan.known), items.items, last_folder)
-            tables = merge_events(engine, settings, base, plan, settled.checked)
+            tables = merge_events(engine, settings, base, plan, settled.checked, items.items)
             write_events(engine, tables, base, folder)
             engine.write_parquet(settled.waiting.sort(FILE, ROW), table_at(folder, "waiting"))
             events = scan_set(engine, folder, "events")
         with stage("sequences"):
-            write_shards(engine, tables, base, events, items.items, folder)
+            write_shards(engine, tables, base, items.items, folder)
         with stage("bots"):
-            active = activity(engine, events)
+            active = activity(engine, scan_stored(engine, folder, "events"))
             bots = engine.persist(find_bots(engine, events, active))
             engine.write_parquet(bots.sort("key", "reason"), table_at(folder, "bots"))
         with stage("report"):
@@ -123,7 +123,7 @@ def ingest(
             weights = settings.events.weights
             if fit_only:
                 require_fit(measure(engine, events, active, bots, weights))
-            totals = _totals(engine, events)
+            totals = _totals(engine, active)
             shown = examples(engine, bad)
         report = IngestReport(
             items=items.report,
@@ -147,17 +147,17 @@ def ingest(
     return report
 
 
-def _totals(engine: Engine, events: Frame) -> dict[str, Any]:
-    """Distinct users and sessions, first and last moment."""
+def _totals(engine: Engine, active: Frame) -> dict[str, Any]:
+    """Distinct users and sessions, first and last moment; active: of `activity`."""
+    users = active.filter(~nw.col("anonymous")).select(nw.col("key").n_unique())
     totals: dict[str, Any] = engine.collect(
-        events.select(
-            users=nw.col("user_id").n_unique() - nw.col("user_id").is_null().any().cast(nw.Int64),
+        active.select(
             sessions=nw.col("session_id").n_unique(),
-            first_event=nw.col("timestamp").min(),
-            last_event=nw.col("timestamp").max(),
+            first_event=nw.col("first").min().cast(nw.Datetime("us", "UTC")),
+            last_event=nw.col("last").max().cast(nw.Datetime("us", "UTC")),
         )
     ).to_pylist()[0]
-    return totals
+    return {"users": engine.collect(users)[0][0].as_py(), **totals}
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -12,10 +12,18 @@ import narwhals as nw
 import numpy as np
 
 from vitrina.lake.clean import REASON, check_events
+from vitrina.lake.codes import ITEM, item_codes
 from vitrina.lake.contract import FUTURE, UNKNOWN_ITEM
 from vitrina.lake.duplicates import PLACE
 from vitrina.lake.engine import ROW, Engine, Frame
-from vitrina.lake.incremental import RANK, EventTables, first_tables, merged_tables, place_of
+from vitrina.lake.incremental import (
+    RANK,
+    FirstTables,
+    MergedTables,
+    first_tables,
+    merged_tables,
+    place_of,
+)
 from vitrina.lake.ingest_items import ItemTables
 from vitrina.lake.landing import log_sources
 from vitrina.lake.last_set import LastSet, Scope, inputs_of
@@ -32,9 +40,9 @@ from vitrina.lake.partitions import (
 from vitrina.lake.quarantine import CheckedTable, check_files, count, quarantine
 from vitrina.lake.readers.addresses import find_files
 from vitrina.lake.readers.raw import FILE, InputFile, RawTable
-from vitrina.lake.sequences import update_sequences, write_sequences
+from vitrina.lake.sequences import update_sequences, write_timeline
 from vitrina.lake.shards import SHARDS
-from vitrina.lake.tables import keep_path, scan_set, table_at
+from vitrina.lake.tables import keep_path, scan_set, scan_stored, table_at
 from vitrina.lake.waiting import Settled
 from vitrina.schema import EVENT_COLUMNS
 from vitrina.settings import Settings
@@ -111,9 +119,8 @@ def check_plan(
     latest: datetime,
 ) -> CheckedTable:
     """Check what was read. Raises DataError if that is all there is, and of no use."""
-    check = partial(
-        check_events, items=items.items, event_types=settings.events.weights, latest=latest
-    )
+    known = item_codes(engine, items.items)
+    check = partial(check_events, items=known, event_types=settings.events.weights, latest=latest)
     whole = plan.rebuilt is not None
     return check_files(engine, "events", raw, plan.sources, check, whole=whole)
 
@@ -124,11 +131,12 @@ def merge_events(
     last: LastSet | None,
     plan: EventPlan,
     checked: CheckedTable,
-) -> EventTables:
+    items: Frame,
+) -> FirstTables | MergedTables:
     """De-duplicate and sessionise what was read, and with it what it touches of the last set.
 
     checked: of `settle`. last: here and below, the set that is built on; None if all files were
-    read.
+    read. items: the catalog.
     """
     gap = timedelta(minutes=settings.lake.session_gap_minutes)
     # Files keep their number from set to set; which file comes first is a matter of its name.
@@ -140,21 +148,25 @@ def merge_events(
             RANK: np.array([ranks[each.rank] for each in records], dtype=np.int64),
         }
     )
-    rows = checked.good.select(FILE, ROW, *EVENT_COLUMNS).join(order, on=FILE)
+    rows = checked.good.select(FILE, ROW, *EVENT_COLUMNS, ITEM).join(order, on=FILE)
     rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE)).drop(RANK)
     if last is None:
-        return first_tables(engine, rows, gap)
+        return first_tables(engine, rows, items, gap)
     return merged_tables(engine, last.folder, rows, order, gap)
 
 
-def write_events(engine: Engine, tables: EventTables, last: LastSet | None, folder: Path) -> None:
+def write_events(
+    engine: Engine, tables: FirstTables | MergedTables, last: LastSet | None, folder: Path
+) -> None:
     """Write events and duplicates into `folder`: the months that differ; the others are kept."""
     events = table_at(folder, "events")
-    if last is None or tables.removed is None:
-        write_months(engine, tables.added, events, tables.months)
+    if isinstance(tables, FirstTables):
+        rows = tables.timeline.decoded()
+        write_months(engine, rows, events, tables.months)
         if not tables.months:  # the run is refused, but not before its report says why
-            engine.write_parquet(with_zone(tables.added), events / f"none{SUFFIX}")
+            engine.write_parquet(with_zone(rows), events / f"none{SUFFIX}")
     else:
+        assert last is not None, "only what there is can be added to"
         before = table_at(last.folder, "events")
         for path in before.iterdir():
             if path.name.removesuffix(SUFFIX) not in tables.months:
@@ -163,7 +175,7 @@ def write_events(engine: Engine, tables: EventTables, last: LastSet | None, fold
             rest = without_zone(scan_months(engine, before, [month]))
             rest = rest.join(tables.removed.select(FILE, ROW), on=[FILE, ROW], how="anti")
             rows = nw.concat([rest, tables.added.filter(in_month(month))])
-            rows = engine.persist(rows)
+            rows = engine.persist(rows.sort("user_id", "timestamp"))
             if count(engine, rows):
                 write_months(engine, rows, events, [month])
     duplicates = tables.duplicates.sort(FILE, ROW)
@@ -172,16 +184,17 @@ def write_events(engine: Engine, tables: EventTables, last: LastSet | None, fold
 
 def write_shards(
     engine: Engine,
-    tables: EventTables,
+    tables: FirstTables | MergedTables,
     last: LastSet | None,
-    events: Frame,
     items: Frame,
     folder: Path,
 ) -> None:
     """Write the shoppers' sequences into `folder`: the shards that differ; the others are kept."""
-    if last is None or tables.removed is None:
-        write_sequences(engine, events, items, folder / SHARDS)
+    if isinstance(tables, FirstTables):
+        write_timeline(engine, tables.timeline, folder / SHARDS)
     else:
+        assert last is not None, "only what there is can be added to"
+        events = scan_stored(engine, folder, "events")
         whose = ("user_id", "session_id")
         changed = nw.concat([tables.added.select(*whose), tables.removed.select(*whose)])
         before, now = last.folder / SHARDS, folder / SHARDS

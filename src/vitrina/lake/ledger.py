@@ -21,7 +21,7 @@ from vitrina.settings import Settings
 from vitrina.settings_sources import Source
 
 LEDGER: Final = "sources.json"
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised by whoever changes what an ingest makes of the same files: sets are then made anew."""
 
 

@@ -20,29 +20,39 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vitrina.errors import DataError
+from vitrina.lake.codes import ITEM, KEY, KIND, SHOPPER, Codes, numbered, with_bucket
 from vitrina.lake.engine import DuckDBEngine, Engine, Frame
 from vitrina.lake.quality.bots import known_bots
-from vitrina.lake.shards import (
-    BUCKET_DIGITS,
-    BUCKETS,
-    SHARDS,
-    read_shards,
-    shard_files,
-    write_shards,
-)
-from vitrina.lake.shoppers import distinct, shopper_key
+from vitrina.lake.shards import BUCKETS, SHARDS, read_shards, shard_files, write_shards
+from vitrina.lake.shoppers import START, distinct, shopper_key
 from vitrina.lake.split import to_datetime
 from vitrina.lake.tables import current_tables, keep_path, scan_table
+from vitrina.lake.timeline import Timeline
 
 US_PER_DAY = 86_400_000_000
 
 
-def write_sequences(engine: Engine, events: Frame, items: Frame, folder: Path) -> None:
-    """Write the sequences of all shoppers of the events table as shards into `folder`.
+def write_timeline(engine: Engine, timeline: Timeline, folder: Path) -> None:
+    """Write the sequences of all shoppers of a timeline as shards into `folder`."""
+    _write(engine, timeline.events, timeline.codes, folder)
 
-    items: the catalog, which has every item of the events.
+
+def write_sequences(
+    engine: Engine,
+    events: Frame,
+    items: Frame,
+    folder: Path,
+    buckets: Collection[str] = BUCKETS,
+) -> None:
+    """Write the sequences of the shoppers of `events` in `buckets` as shards into `folder`.
+
+    events: user_id, session_id, item_id, event_type, timestamp and START, as the events table is
+    stored. items: the catalog, which has every item of the events.
     """
-    _write(engine, events, items, folder, BUCKETS)
+    moments = {name: nw.col(name).cast(nw.Datetime("us")) for name in ("timestamp", START)}
+    keyed = events.select("session_id", "item_id", "event_type", **moments, **{KEY: shopper_key()})
+    codes = Codes.of(engine, keyed, items, buckets)
+    _write(engine, codes.encode(keyed), codes, folder)
 
 
 def update_sequences(
@@ -58,91 +68,47 @@ def update_sequences(
     for shard in shard_files(last):
         if shard.stem not in buckets:
             keep_path(shard, folder / shard.name)
-    _write(engine, events, items, folder, sorted(buckets))
+    write_sequences(engine, events, items, folder, sorted(buckets))
 
 
 def buckets_of(engine: Engine, events: Frame) -> set[str]:
     """The buckets of the events' shoppers: those whose shards these events have a part in."""
-    keys = _with_bucket(engine, distinct(events.select(key=shopper_key()), "key"))
+    keys = with_bucket(engine, distinct(events.select(shopper_key().alias(KEY)), KEY))
     return set(engine.collect(distinct(keys, "_bucket"))["_bucket"].to_pylist())
 
 
-def _write(
-    engine: Engine, events: Frame, items: Frame, folder: Path, buckets: Collection[str]
-) -> None:
-    keyed = events.select(
-        "session_id",
-        "item_id",
-        "event_type",
-        moment=nw.col("timestamp").cast(nw.Datetime("us")),
-        key=shopper_key(),
-    )
-    users = engine.persist(_users(engine, keyed, buckets))
-    keyed = keyed.join(users, on="key", how="inner").drop("key")
-    item_ids = _sorted_texts(engine.collect(items.select("item_id")))
-    event_types = _sorted_texts(engine.collect(distinct(keyed, "event_type")))
-    sessions = engine.persist(_sessions(keyed))
-    coded = (
-        keyed.join(_codes(engine, "item_id", item_ids, "item", np.int32), on="item_id")
-        .join(_codes(engine, "event_type", event_types, "kind", np.int16), on="event_type")
-        .join(sessions, on=["bucket", "user", "session_id"])
-    )
-    columns = ("bucket", "user", "moment", "item", "kind", "session")
+def _write(engine: Engine, events: Frame, codes: Codes, folder: Path) -> None:
+    """events: SHOPPER, ITEM, KIND, timestamp, START and, if any has one, session_id."""
+    order = ("shopper", "moment", "item", "kind")
     write_shards(
         folder,
-        engine.batches(coded.select(*columns).sort(*columns)),
-        engine.collect(users.select("bucket", "key").sort("bucket", "key")),
-        item_ids,
-        event_types,
+        engine.batches(
+            _with_named(engine, events)
+            .select(
+                "named",
+                start=START,
+                shopper=SHOPPER,
+                moment="timestamp",
+                item=ITEM,
+                kind=KIND,
+            )
+            .sort(*order)
+        ),
+        engine.collect(codes.shoppers.select("bucket", KEY).sort("bucket", KEY)),
+        codes.item_ids,
+        codes.event_types,
     )
 
 
-def _users(engine: Engine, keyed: Frame, buckets: Collection[str]) -> Frame:
-    """key, bucket int16 and user int32, which counts the bucket's keys in their order."""
-    numbers = {name: number for number, name in enumerate(BUCKETS)}
-    wanted = engine.from_columns(
-        {
-            "_bucket": list(buckets),
-            "bucket": np.array([numbers[name] for name in buckets], np.int16),
-        }
-    )
-    users = _with_bucket(engine, distinct(keyed, "key")).join(wanted, on="_bucket")
-    return _numbered(users.select("bucket", "key"), "user", per=["bucket"], order=["key"])
-
-
-def _with_bucket(engine: Engine, keys: Frame) -> Frame:
-    digest = engine.add_md5(keys, "key", "_digest")
-    return digest.with_columns(_bucket=nw.col("_digest").str.slice(0, BUCKET_DIGITS))
-
-
-def _sessions(keyed: Frame) -> Frame:
-    """bucket, user, session_id and session int32: each shopper's sessions by first moment."""
-    sessions = keyed.group_by("bucket", "user", "session_id").agg(first=nw.col("moment").min())
-    sessions = _numbered(sessions, "session", per=["bucket", "user"], order=["first", "session_id"])
-    return sessions.drop("first")
-
-
-def _numbered(frame: Frame, into: str, *, per: Sequence[str], order: Sequence[str]) -> Frame:
-    """Count the rows of each group from 0, in an order that must be total."""
-    frame = frame.with_columns(_one=nw.lit(1))
-    place = nw.col("_one").cum_sum().over(*per, order_by=order) - 1
-    return frame.with_columns(place.cast(nw.Int32).alias(into)).drop("_one")
-
-
-def _codes(
-    engine: Engine,
-    name: str,
-    values: pa.Array,
-    into: str,
-    dtype: type[np.integer],
-) -> Frame:
-    return engine.from_columns({name: values, into: np.arange(len(values), dtype=dtype)})
-
-
-def _sorted_texts(values: pa.Table) -> pa.Array:
-    """The one column of a table, in order."""
-    values = values[0].combine_chunks()
-    return values.take(pc.sort_indices(values)).cast(pa.string())
+def _with_named(engine: Engine, events: Frame) -> Frame:
+    """Add named int32: a session's place among the shopper's that have a name, from 1; else 0."""
+    if "session_id" not in events.collect_schema():
+        return events.with_columns(named=nw.lit(0, nw.Int32))
+    sessions = distinct(events.filter(~nw.col("session_id").is_null()), SHOPPER, "session_id")
+    sessions = numbered(sessions, "named", per=[SHOPPER], order=["session_id"])
+    sessions = engine.persist(sessions)
+    events = events.join(sessions, on=[SHOPPER, "session_id"], how="left")
+    return events.with_columns((nw.col("named") + 1).fill_null(0).cast(nw.Int32).alias("named"))
 
 
 @dataclass(frozen=True, slots=True)

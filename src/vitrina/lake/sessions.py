@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -9,34 +10,35 @@ import narwhals as nw
 
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.readers.raw import FILE
+from vitrina.lake.shoppers import START
 
-_START: Final = "_start"
+CUT: Final = "_cut"
+"""Moment of an event whose session is to be cut; null for the others."""
 
 
 def sessionise(engine: Engine, events: Frame, gap: timedelta) -> Frame:
-    """Give each event without a session_id the session of its user and time.
-
-    A user's events without session_id, in time order, belong to one session as long as the pause
-    between one and the next is at most `gap`. The id is made of the user and the session's first
-    moment, so that the same events always get the same id. Events that have a session_id keep it
-    and do not bridge the pauses of those that have none. FILE and ROW tell the events apart.
-    """
+    """Add START to each event: see `add_starts`. FILE and ROW tell the events apart."""
+    order = ("user_id", "timestamp", FILE, ROW)
     missing = events.filter(nw.col("session_id").is_null())
-    starts = engine.persist(_starts(missing.select(FILE, ROW, "user_id", "timestamp"), gap))
-    # By the moment, too: whoever wants the events of one month then looks up only its starts.
-    cut = events.join(starts, on=[FILE, ROW, "timestamp"], how="left")
-    start = nw.col(_START).dt.to_string("%Y%m%dT%H%M%S")
-    made = nw.concat_str(["user_id", start], separator="@")
-    return cut.with_columns(session_id=nw.coalesce("session_id", made)).drop(_START)
+    named = events.filter(~nw.col("session_id").is_null())
+    arranged = engine.arrange(missing.with_columns(nw.col("timestamp").alias(CUT)), order)
+    cut = add_starts(engine, arranged, order, gap).drop(CUT)
+    none = nw.lit(None, nw.Datetime("us")).alias(START)
+    return nw.concat([cut, named.with_columns(none).select(*cut.collect_schema())])
 
 
-def _starts(events: Frame, gap: timedelta) -> Frame:
-    """FILE, ROW and timestamp of each event, and the first moment of its session."""
-    # The order must be total: both windows have to see equal moments in the same order.
-    order = ["timestamp", FILE, ROW]
-    moment = nw.col("timestamp")
-    events = events.with_columns(_before=moment.shift(1).over("user_id", order_by=order))
+def add_starts(engine: Engine, arranged: Frame, order: Sequence[str], gap: timedelta) -> Frame:
+    """Add START: the first moment of the session of each event that has a CUT.
+
+    A shopper's events with CUT, in time order, belong to one session as long as the pause between
+    one and the next is at most `gap`. Events without it do not bridge the pauses of the others.
+    arranged: by `engine.arrange` in `order`, which is that of shoppers and then of moments.
+    """
+    moment = nw.col(CUT)
+    events = engine.latest(arranged, order, CUT, "_last")
+    events = engine.previous(events, order, {"_before": "_last"})
     begins = nw.col("_before").is_null() | (moment - nw.col("_before") > nw.lit(gap))
-    events = events.with_columns(nw.when(begins).then(moment).alias(_START))
-    start = nw.col(_START).fill_null(strategy="forward").over("user_id", order_by=order)
-    return events.select(FILE, ROW, "timestamp", start.alias(_START))
+    events = events.with_columns(nw.when(begins).then(moment).alias("_begin"))
+    events = engine.latest(events, order, "_begin", START)
+    cut = nw.when(~moment.is_null()).then(nw.col(START))
+    return events.drop("_last", "_before", "_begin").with_columns(cut.alias(START))

@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +39,8 @@ from vitrina.schema import LOOKS
 SHARDS: Final = "sequences"
 SUFFIX: Final = ".arrow"
 BUCKET_DIGITS: Final = 2
+BUCKET_BITS: Final = 40
+"""A shopper's number is that of the bucket times 2^BUCKET_BITS, plus the place in the bucket."""
 BUCKETS: Final = tuple(f"{number:02x}" for number in range(16**BUCKET_DIGITS))
 
 SCHEMA: Final = pa.schema(
@@ -65,23 +69,37 @@ def write_shards(
 ) -> None:
     """Write one file in `folder` for each bucket of `events`, without repeated looks.
 
-    events: bucket int16, user, item int32, kind int16, moment timestamp[us], session int32, sorted
-    by bucket, user, moment, item, kind. users: bucket, key, sorted by both; `user` counts in those
-    of the bucket. item and kind count in item_ids and event_types, which are sorted.
+    events: shopper int64, item int32, kind int16, moment timestamp[us], and of the session named
+    int32 and start timestamp[us], sorted by shopper, moment, item, kind. named: a number among the
+    shopper's sessions with a name, in the order of these, from 1; 0 for one that the lake cut, and
+    then `start` tells them apart. users: bucket and key, sorted by both; a shopper is numbered as
+    BUCKET_BITS says. item and kind count in item_ids and event_types, which are sorted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buckets = users["bucket"].to_numpy()
-    keys = users["key"].combine_chunks()
+    keys = users[1].combine_chunks()
     looks = pc.is_in(event_types, pa.array(sorted(LOOKS), pa.string())).to_numpy(False)
-    for bucket, table in _by_bucket(events):
+
+    def write(bucket: int, table: pa.Table) -> None:
         first, end = np.searchsorted(buckets, [bucket, bucket + 1])
-        columns = _without_repeated_looks(_arrays(table), looks)
+        columns = _without_repeated_looks(_with_sessions(_arrays(table)), looks)
         batch = _record_batch(columns, keys.slice(first, end - first), item_ids, event_types)
         with (folder / f"{BUCKETS[bucket]}{SUFFIX}").open("wb") as file:
             with pa.ipc.new_file(file, SCHEMA) as writer:
                 writer.write_batch(batch)
             file.flush()
             os.fsync(file.fileno())
+
+    # NumPy and Arrow work beside each other; the engine goes on meanwhile with the next buckets.
+    workers = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[None]] = deque()
+        for bucket, table in _by_bucket(events):
+            waiting.append(pool.submit(write, bucket, table))
+            if len(waiting) > workers:
+                waiting.popleft().result()
+        for written in waiting:
+            written.result()
 
 
 def read_shards(folder: Path) -> list[pa.RecordBatch]:
@@ -118,7 +136,7 @@ def _by_bucket(events: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table
     rows: list[pa.RecordBatch] = []
     current = -1
     for batch in events:
-        buckets = batch.column("bucket").to_numpy()
+        buckets = batch.column("shopper").to_numpy() >> BUCKET_BITS
         cuts = np.flatnonzero(np.diff(buckets)) + 1
         for first, end in zip([0, *cuts], [*cuts, len(buckets)], strict=True):
             if first == end:
@@ -133,11 +151,47 @@ def _by_bucket(events: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table
 
 
 def _arrays(bucket: pa.Table) -> dict[str, NDArray[Any]]:
-    """The columns of one bucket but its number; moment int64, in microseconds."""
-    return {
-        name: (bucket[name].cast(pa.int64()) if name == "moment" else bucket[name]).to_numpy()
-        for name in ("user", "moment", "item", "kind", "session")
-    }
+    """The columns of one bucket; user: int32, moment and start: int64, in microseconds."""
+    columns = {name: bucket[name].to_numpy() for name in ("item", "kind", "named")}
+    moments = {name: bucket[name].cast(pa.int64()).to_numpy() for name in ("moment", "start")}
+    user = (bucket["shopper"].to_numpy() & (2**BUCKET_BITS - 1)).astype(np.int32)
+    return {"user": user, **columns, **moments}
+
+
+def _with_sessions(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The columns, with the session of each event (int32) in place of named and start.
+
+    Each user's sessions count from 0 in the order of their first moments; of several with the same
+    one, those with a name come first, in the order of names.
+    """
+    user, named, moment = columns["user"], columns["named"], columns["moment"]
+    start = np.where(named > 0, 0, columns["start"])
+    # Sessions come in runs, on the whole ten times fewer than events: only runs are sorted.
+    begins = _differs(user, named, start)
+    run = np.flatnonzero(begins)
+    runs = np.lexsort((start[run], named[run], user[run]))
+    run = run[runs]
+    anew = _differs(user[run], named[run], start[run])
+    session = np.flatnonzero(anew)
+    # Of equal runs lexsort leaves the first one first.
+    event = run[session]
+    unnamed_last = np.where(named[event] > 0, named[event], np.iinfo(np.int32).max)
+    sessions = np.lexsort((unnamed_last, moment[event], user[event]))
+    place = np.arange(len(sessions))
+    place -= np.maximum.accumulate(np.where(_differs(user[event[sessions]]), place, 0))
+    number = np.empty(len(sessions), np.int32)
+    number[sessions] = place
+    of_run = np.empty(len(runs), np.int32)
+    of_run[runs] = number[np.cumsum(anew) - 1]
+    kept = {name: columns[name] for name in ("user", "moment", "item", "kind")}
+    return {**kept, "session": of_run[np.cumsum(begins) - 1]}
+
+
+def _differs(*columns: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each row differs from the one before in any column; the first one does."""
+    differs = np.ones(len(columns[0]), np.bool_)
+    differs[1:] = np.logical_or.reduce([values[1:] != values[:-1] for values in columns])
+    return differs
 
 
 def _without_repeated_looks(

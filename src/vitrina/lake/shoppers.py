@@ -9,6 +9,9 @@ import narwhals as nw
 from vitrina.lake.engine import Frame
 from vitrina.schema import anonymous_key
 
+START: Final = "_start"
+"""Of an event whose session the lake cut: the session's first moment; else null."""
+
 _ESCAPES: Final = (("%", "%25"), ("|", "%7C"))
 
 
@@ -30,6 +33,15 @@ def event_id() -> nw.Expr:
 def own_event_id() -> nw.Expr:
     """What of an event's id is stored: null for one that `event_id` would make."""
     return nw.when(nw.col("event_id") != _made_id()).then(nw.col("event_id"))
+
+
+def session_id() -> nw.Expr:
+    """The session of each event: the one that the shop named, else one of user and START.
+
+    So the same events always get the same id. The events table stores none that is made.
+    """
+    start = nw.col(START).cast(nw.Datetime("us")).dt.to_string("%Y%m%dT%H%M%S")
+    return nw.coalesce("session_id", nw.concat_str(["user_id", start], separator="@"))
 
 
 def distinct(frame: Frame, *columns: str) -> Frame:

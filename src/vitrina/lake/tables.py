@@ -33,7 +33,7 @@ from vitrina.errors import DataError, EngineError
 from vitrina.lake.engine import Engine, Frame
 from vitrina.lake.engine.files import FULL, make_durable
 from vitrina.lake.partitions import parquet_files
-from vitrina.lake.shoppers import event_id
+from vitrina.lake.shoppers import START, event_id, session_id
 from vitrina.schema import EVENT_COLUMNS
 
 TableName = Literal["items", "snapshots", "events", "quarantine", "bots"]
@@ -57,22 +57,28 @@ def scan_table(engine: Engine, lake: Path, name: TableName) -> Frame:
 def scan_set(engine: Engine, folder: Path, name: TableName) -> Frame:
     """A table of the set in `folder`. Raises DataError, naming the file, if it is not readable."""
     frame = scan_stored(engine, folder, name)
-    return frame.select(*EVENT_COLUMNS) if name == "events" else frame
+    if name != "events":
+        return frame
+    return frame.with_columns(session_id=session_id()).select(*EVENT_COLUMNS)
 
 
 def scan_stored(engine: Engine, folder: Path, name: StoredName) -> Frame:
-    """A table of a set with those of its columns, too, that only the next ingest needs.
+    """A table of a set as it lies there, with what the next ingest needs of it.
 
-    Raises DataError when the set lacks it.
+    Of events, event_id is as in the table; session_id is null for a session that the lake cut, and
+    START says when that begins. Raises DataError when the set lacks the table, or these.
     """
     place = table_at(folder, name)
-    if not place.exists():
-        raise DataError(
-            f"{folder} has no {place.name}: another version of Vitrina made it. Run "
-            "'vitrina ingest' again."
-        )
-    frame = engine.scan_parquet(parquet_files(place))
-    return frame.with_columns(event_id=event_id()) if name == "events" else frame
+    if place.exists():
+        frame = engine.scan_parquet(parquet_files(place))
+        if name != "events":
+            return frame
+        if START in frame.collect_schema():
+            return frame.with_columns(event_id=event_id())
+    raise DataError(
+        f"{folder} has no {place.name} of this version of Vitrina: another one made it. Run "
+        "'vitrina ingest' again."
+    )
 
 
 def set_at(folder: Path) -> Path:

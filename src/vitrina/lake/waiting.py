@@ -14,6 +14,7 @@ from pathlib import Path
 import narwhals as nw
 
 from vitrina.lake.clean import COLUMN, REASON
+from vitrina.lake.codes import ITEM
 from vitrina.lake.contract import UNKNOWN_ITEM
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.quarantine import CheckedTable
@@ -50,7 +51,7 @@ def settle(
     number = nw.col(FILE) + before
     rows = checked.rows.with_columns(number)
     rejected = checked.raw.rejected.with_columns(number)
-    waiting = rows.filter(nw.col(REASON) == UNKNOWN_ITEM)
+    waiting = rows.filter(nw.col(REASON) == UNKNOWN_ITEM).drop(ITEM)
     taken = waiting.head(0)
     if last is not None:
         earlier = scan_stored(engine, last, "waiting")
@@ -58,7 +59,9 @@ def settle(
         taken = engine.persist(earlier.join(found, on="item_id", how="semi"))
         waiting = nw.concat([earlier.join(found, on="item_id", how="anti"), waiting])
         nothing = nw.lit(None, nw.String)
-        good = taken.with_columns(nothing.alias(REASON), nothing.alias(COLUMN))
+        good = taken.with_columns(
+            nothing.alias(REASON), nothing.alias(COLUMN), nw.lit(None, nw.Int32).alias(ITEM)
+        )
         rows = nw.concat([rows, good])
     files = [InputFile(address, 0, address) for address in addresses]
     raw = replace(checked.raw, files=files, rejected=rejected)

@@ -22,12 +22,14 @@ from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.bots import VOLUME_LIMIT, find_bots
 from vitrina.lake.sequences import write_sequences
 from vitrina.lake.shards import SHARDS
+from vitrina.lake.shoppers import START
 from vitrina.lake.split import to_datetime
 from vitrina.lake.tables import (
     POINTER,
     current_tables,
     keep_path,
     scan_set,
+    scan_stored,
     table_at,
     write_json,
 )
@@ -78,12 +80,12 @@ def _rewrite_events(
         stored = engine.scan_parquet(parquet_files(table_at(current, "events")))
         past = stored.filter(nw.col("timestamp") < nw.lit(moment))
         later = engine.collect(stored.filter(nw.col("timestamp") >= nw.lit(moment)))
-        shoppers = past.select("user_id", "session_id").head(1)
+        shoppers = past.select("user_id", "session_id", START).head(1)
         item_ids = engine.collect(scan_set(engine, current, "items").select("item_id"))
         other = change(later, engine.collect(shoppers), item_ids["item_id"].combine_chunks())
         engine.write_parquet(past, events / "past.parquet")
         pq.write_table(other, events / "later.parquet")
-        written = scan_set(engine, folder, "events")
+        written = scan_stored(engine, folder, "events")
         write_sequences(engine, written, scan_set(engine, folder, "items"), folder / SHARDS)
         bots = find_bots(engine, written, activity(engine, written))
         engine.write_parquet(bots.sort("key", "reason"), table_at(folder, "bots"))
@@ -95,7 +97,7 @@ def _all_but_the_last(later: pa.Table, _shopper: pa.Table, _item_ids: pa.Array) 
 
 
 def _scrambled(later: pa.Table, shopper: pa.Table, item_ids: pa.Array) -> pa.Table:
-    """See `write_future`. shopper: user_id and session_id of one of the past."""
+    """See `write_future`. shopper: user_id, session_id and START of one of the past."""
     rng = np.random.default_rng(0)
     n = max(later.num_rows // 2, 1)
     kept = later.take(np.sort(rng.permutation(later.num_rows)[:n]))
@@ -110,6 +112,7 @@ def _scrambled(later: pa.Table, shopper: pa.Table, item_ids: pa.Array) -> pa.Tab
         event_id=pa.nulls(n, pa.string()),
         user_id=user_ids,
         session_id=shuffled["session_id"],
+        **{START: shuffled[START]},
         item_id=item_ids.take(pa.array(rng.integers(len(item_ids), size=n))),
         event_type=kept["event_type"].take(rng.permutation(n)),
         timestamp=pa.array(moments, pa.timestamp("us", "UTC")),
@@ -129,6 +132,7 @@ def _as_a_bot(later: pa.Table, shopper: pa.Table) -> pa.Table:
         event_id=pa.nulls(n, pa.string()),
         user_id=shopper["user_id"].take(np.zeros(n, np.int64)),
         session_id=shopper["session_id"].take(np.zeros(n, np.int64)),
+        **{START: shopper[START].take(np.zeros(n, np.int64))},
         timestamp=pa.array(moments, pa.timestamp("us", "UTC")),
     )
 

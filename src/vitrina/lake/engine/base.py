@@ -105,6 +105,26 @@ class Engine(Protocol):
     def persist(self, frame: Frame) -> Frame:
         """Compute a frame once and keep it until the engine closes."""
 
+    def arrange(self, frame: Frame, order: Sequence[str]) -> Frame:
+        """Compute a frame once, in an order, for `previous` and `latest`; kept as by `persist`.
+
+        order: columns without nulls in which no two rows are alike. The first one says which rows
+        belong together.
+        """
+
+    def previous(self, arranged: Frame, order: Sequence[str], columns: Mapping[str, str]) -> Frame:
+        """Add columns (name -> column) with the values of the row before.
+
+        Null in the first of the rows that belong together. arranged: by `arrange` in `order`;
+        since then, columns may have been added and rows left out, and nothing joined.
+        """
+
+    def latest(self, arranged: Frame, order: Sequence[str], column: str, into: str) -> Frame:
+        """Add the column `into`: the last value of `column` that is not null, up to each row.
+
+        Null where none of the rows that belong together has one yet. arranged: as of `previous`.
+        """
+
     def collect(self, frame: Frame) -> pa.Table:
         """Compute a frame into memory, as an Arrow table."""
 
@@ -118,4 +138,12 @@ class Engine(Protocol):
         """Write a frame under `path`: complete, or absent.
 
         One file or a folder of files, as the engine likes: `partitions.parquet_files` finds them.
+        """
+
+    def write_parts(self, frame: Frame, column: str, paths: Mapping[int, Path]) -> None:
+        """Write the rows of each value of `column`, and without it, under a path, as
+        `write_parquet` does.
+
+        column: an integer. paths: of its values; the rows of others are not written. All lie in
+        one folder.
         """

@@ -127,6 +127,29 @@ class DuckDBEngine:
             frame.to_native().create(name)
         return nw.from_native(self.connection.table(name))
 
+    def arrange(self, frame: Frame, order: Sequence[str]) -> Frame:
+        return self.persist(frame.sort(*order))
+
+    def previous(self, arranged: Frame, order: Sequence[str], columns: Mapping[str, str]) -> Frame:
+        whose = identifier(order[0])
+        return _added(
+            arranged,
+            {
+                into: f"CASE WHEN lag({whose}) OVER () = {whose} "
+                f"THEN lag({identifier(column)}) OVER () END"
+                for into, column in columns.items()
+            },
+        )
+
+    def latest(self, arranged: Frame, order: Sequence[str], column: str, into: str) -> Frame:
+        whose, value = identifier(order[0]), identifier(column)
+        theirs = f"CASE WHEN {value} IS NOT NULL THEN {whose} END"
+        last, of = (
+            f"last_value({what} IGNORE NULLS) OVER (ROWS UNBOUNDED PRECEDING)"
+            for what in (value, theirs)
+        )
+        return _added(arranged, {into: f"CASE WHEN {of} = {whose} THEN {last} END"})
+
     def new_name(self) -> str:
         """A table name not used before in this engine."""
         self._tables += 1
@@ -150,6 +173,39 @@ class DuckDBEngine:
             move_into_place(aside, path)
         finally:
             remove(aside)
+
+    def write_parts(self, frame: Frame, column: str, paths: Mapping[int, Path]) -> None:
+        if not paths:
+            return
+        folder = next(iter(paths.values())).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = aside_of(folder / column)
+        wanted = frame.filter(nw.col(column).is_in(sorted(paths)))
+        try:
+            with _failures():
+                wanted.to_native().write_parquet(
+                    str(aside), compression="zstd", partition_by=[column]
+                )
+            for value, path in paths.items():
+                part = aside / f"{column}={value}"
+                files = list(part.iterdir()) if part.is_dir() else []
+                if len(files) == 1:
+                    move_into_place(files[0], path)
+                elif files:
+                    move_into_place(part, path)
+        finally:
+            remove(aside)
+
+
+def _added(arranged: Frame, columns: Mapping[str, str]) -> Frame:
+    """The rows with more columns, of SQL over windows that have no order of their own.
+
+    DuckDB computes such windows as it goes, in the order of the rows: several times faster than
+    windows that sort, be the rows sorted already or not. Tables keep the order they were made in.
+    """
+    relation: duckdb.DuckDBPyRelation = arranged.to_native()
+    values = [duckdb.SQLExpression(sql).alias(into) for into, sql in columns.items()]
+    return nw.from_native(relation.select(duckdb.StarExpression(), *values))
 
 
 def json_object_sql(column: str) -> str:

@@ -161,6 +161,22 @@ class SparkEngine:
         self._write(frame, path)
         return self.scan_parquet([path])
 
+    def arrange(self, frame: Frame, order: Sequence[str]) -> Frame:
+        # Spark sorts what belongs together wherever it looks at the row before, and never all.
+        return self.persist(frame)
+
+    def previous(self, arranged: Frame, order: Sequence[str], columns: Mapping[str, str]) -> Frame:
+        whose, *by = order
+        return arranged.with_columns(
+            nw.col(column).shift(1).over(whose, order_by=by).alias(into)
+            for into, column in columns.items()
+        )
+
+    def latest(self, arranged: Frame, order: Sequence[str], column: str, into: str) -> Frame:
+        whose, *by = order
+        value = nw.col(column).fill_null(strategy="forward")
+        return arranged.with_columns(value.over(whose, order_by=by).alias(into))
+
     def collect(self, frame: Frame) -> pa.Table:
         with _failures():
             table: pa.Table = frame.collect(backend="pyarrow").to_native()
@@ -184,6 +200,12 @@ class SparkEngine:
             move_into_place(aside, path)
         finally:
             remove(aside)
+
+    def write_parts(self, frame: Frame, column: str, paths: Mapping[int, Path]) -> None:
+        # One after the other: each is spread over the tasks, while a partitioned write would make
+        # a file of each task for each part.
+        for value, path in paths.items():
+            self.write_parquet(frame.filter(nw.col(column) == value).drop(column), path)
 
     def _write(self, frame: Frame, path: Path) -> None:
         rows: DataFrame = frame.to_native()

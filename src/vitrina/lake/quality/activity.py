@@ -5,7 +5,7 @@ from __future__ import annotations
 import narwhals as nw
 
 from vitrina.lake.engine import Engine, Frame
-from vitrina.lake.shoppers import shopper_key
+from vitrina.lake.shoppers import START, session_id, shopper_key
 
 
 def activity(engine: Engine, events: Frame) -> Frame:
@@ -15,15 +15,17 @@ def activity(engine: Engine, events: Frame) -> Frame:
     event_type, events (count), first and last (moments, without zone). Some six times fewer rows
     than events on click streams and baskets alike, and everything counted by day, type, shopper
     or session follows from it without reading the events again.
+
+    events: the table as it is stored (`scan_stored`).
     """
     events = events.with_columns(moment=nw.col("timestamp").cast(nw.Datetime("us")))
     events = events.with_columns(day=nw.col("moment").cast(nw.Date))
-    rows = events.group_by("user_id", "session_id", "day", "event_type").agg(
+    rows = events.group_by("user_id", "session_id", START, "day", "event_type").agg(
         events=nw.len(), first=nw.col("moment").min(), last=nw.col("moment").max()
     )
     return engine.persist(
         rows.select(
-            "session_id",
+            session_id().alias("session_id"),
             "day",
             "event_type",
             "events",

@@ -12,7 +12,7 @@ from vitrina.lake.engine import Engine, open_engine
 from vitrina.lake.quality.activity import activity
 from vitrina.lake.quality.page import report_page
 from vitrina.lake.quality.profile import FORMAT, Tables, profile
-from vitrina.lake.tables import current_tables, read_report, scan_table, write_json
+from vitrina.lake.tables import current_tables, read_report, scan_stored, scan_table, write_json
 from vitrina.settings import Settings
 
 FIGURES: Final = "quality.json"
@@ -49,7 +49,7 @@ def remake_report(settings: Settings) -> tuple[Path, dict[str, Any]]:
                 events=events,
                 quarantine=scan_table(engine, lake, "quarantine"),
                 bots=scan_table(engine, lake, "bots"),
-                activity=activity(engine, events),
+                activity=activity(engine, scan_stored(engine, folder, "events")),
             )
             figures = profile(engine, tables, read_report(lake), settings.events.weights)
         write_json(folder / FIGURES, figures)
