@@ -33,6 +33,7 @@ from vitrina.lake.quarantine import count, examples, table_report
 from vitrina.lake.readers.raw import FILE
 from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import IngestReport
+from vitrina.lake.shoppers import distinct
 from vitrina.lake.tables import REPORT, new_tables, scan_set, scan_stored, table_at, write_json
 from vitrina.lake.waiting import settle
 from vitrina.settings import Settings
@@ -149,7 +150,7 @@ def ingest(
 
 def _totals(engine: Engine, active: Frame) -> dict[str, Any]:
     """Distinct users and sessions, first and last moment; active: of `activity`."""
-    users = active.filter(~nw.col("anonymous")).select(nw.col("key").n_unique())
+    users = distinct(active.filter(~nw.col("anonymous")), "key").select(nw.len())
     totals: dict[str, Any] = engine.collect(
         active.select(
             sessions=nw.col("session_id").n_unique(),
