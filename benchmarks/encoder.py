@@ -43,7 +43,7 @@ def main() -> None:
     for blocks in BLOCKS:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "user_tower.onnx"
-            tower = UserTower(DIM, EVENT_TYPES, blocks=blocks).eval()
+            tower = UserTower(DIM, EVENT_TYPES, blocks=blocks, sequential=True).eval()
             export_user_tower(tower, path, vectors, histories(rng, 8))
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
