@@ -7,7 +7,7 @@ DEMO := vitrina-demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench bench-quality serve clean peers bench-baselines bench-training
+.PHONY: help demo test chaos lint bench bench-quality serve clean peers bench-baselines bench-training
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ demo: .venv/.installed ## From a year of real purchases to a page of recommendat
 
 test: .venv/.installed ## Run the tests (ARGS="tests/index -k recall" for some of them)
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses auto --dist loadfile)
+
+chaos: .venv/.installed ## Break each part under a running server and print what shoppers saw (ARGS="--table FILE": writes it, too)
+	$(BIN)/python -m pytest tests/chaos --whole $(ARGS)
 
 lint: .venv/.installed ## Check style, formatting, types and the dependency rule
 	$(BIN)/ruff check .

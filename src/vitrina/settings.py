@@ -208,6 +208,13 @@ class ServeSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    deadline_ms: float = Field(
+        50.0,
+        ge=1,
+        le=60_000,
+        description="Time a recommendation may take. Parts that take longer than their share of it "
+        "are left out, and the answer says so; a request may set its own (header Deadline-Ms).",
+    )
     candidates: int = Field(500, ge=10, le=5000, description="Candidates retrieved per request.")
     cache_ttl_hours: float = Field(6.0, gt=0, description="Life of a cached user vector.")
     cache_size: int = Field(100_000, ge=1, description="User vectors cached in the process.")

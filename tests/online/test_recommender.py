@@ -235,9 +235,9 @@ def test_a_broken_index_is_answered_by_popular_items(bundle: Bundle, state: Sqli
 
 def test_similar_items_come_from_the_same_shelf(bundle: Bundle, recommender: Recommender) -> None:
     row = bundle.row_of_item["item-0003"]
-    items, degraded = recommender.similar(row, 5)
+    items, stages = recommender.similar(row, 5)
     shown = [orjson.loads(orjson.dumps(item)) for item in items]
-    assert degraded == []
+    assert stages.degraded == []
     assert len(shown) == 5
     assert "item-0003" not in {item["item_id"] for item in shown}
     assert {item["category_path"][-1] for item in shown} == {"BAKERY B2"}
@@ -245,9 +245,9 @@ def test_similar_items_come_from_the_same_shelf(bundle: Bundle, recommender: Rec
 
 
 def test_similar_items_fall_back_to_popular_ones(bundle: Bundle, state: SqliteState) -> None:
-    items, degraded = Recommender(broken_index(bundle), state, None, SETTINGS).similar(0, 5)
+    items, stages = Recommender(broken_index(bundle), state, None, SETTINGS).similar(0, 5)
     assert len(items) == 5
-    assert degraded == ["candidates: RuntimeError: the index is on fire"]
+    assert stages.degraded == ["candidates: RuntimeError: the index is on fire"]
 
 
 def test_an_unreadable_history_still_gets_a_shelf(bundle: Bundle) -> None:
@@ -258,6 +258,18 @@ def test_an_unreadable_history_still_gets_a_shelf(bundle: Bundle) -> None:
     assert answer.served_by == "centroid"
     assert answer.degraded[0].startswith("history: ProgrammingError")
     assert len(answer.item_ids) == 20
+
+
+def test_an_unreadable_history_leaves_the_cached_vector(bundle: Bundle) -> None:
+    state = SqliteState(None)
+    shop_for(state, "item-0003", "item-0019", kind="view")
+    recommender = Recommender(bundle, state, LruVectorCache(10, 60), SETTINGS)
+    before = recommender.recommend(Request(key="ada"))
+    state.close()
+    after = recommender.recommend(Request(key="ada"))
+    assert (after.served_by, after.cached) == ("learned", True)
+    assert after.degraded[0].startswith("history: ProgrammingError")
+    assert after.item_ids == before.item_ids
 
 
 def test_an_unreadable_catalog_still_gets_ids(

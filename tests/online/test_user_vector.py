@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.encoding import recency_average, short_long_mix
+from vitrina.online.stages import Stages
 from vitrina.online.user_vector import UserVectorizer
 from vitrina.schema import History
 
@@ -46,37 +47,41 @@ def broken_encoder(bundle: Bundle, tmp_path: Path) -> Bundle:
 def test_the_history_decides_the_rung(
     vectorizer: UserVectorizer, history: History, rung: str
 ) -> None:
-    vector, reasons = vectorizer.vector(history)
+    stages = Stages()
+    vector = vectorizer.vector(history, stages)
     assert vector is not None
     assert vector.rung == rung
-    assert reasons == []  # a short history is no fault
+    assert stages.degraded == []  # a short history is no fault
 
 
 def test_a_broken_encoder_falls_to_the_mix_and_says_so(broken_encoder: Bundle) -> None:
-    vector, reasons = UserVectorizer(broken_encoder).vector(TWO)
+    stages = Stages()
+    vector = UserVectorizer(broken_encoder).vector(TWO, stages)
     assert vector is not None
     assert vector.rung == "mix"
-    assert len(reasons) == 1
-    assert "'learned'" in reasons[0]
-    assert "user_tower.onnx" in reasons[0]
+    assert len(stages.degraded) == 1
+    assert "'learned'" in stages.degraded[0]
+    assert "user_tower.onnx" in stages.degraded[0]
 
 
 def test_rungs_that_yield_nonsense_are_passed_over_and_named(broken_encoder: Bundle) -> None:
     spoiled = broken_encoder.vectors.values.copy()
     spoiled[broken_encoder.row_of_item["item-0003"]] = 0  # the mean of zeros has no direction
     flat = replace(broken_encoder, vectors=replace(broken_encoder.vectors, values=spoiled))
-    vector, reasons = UserVectorizer(flat).vector(ONE)
+    stages = Stages()
+    vector = UserVectorizer(flat).vector(ONE, stages)
     assert vector is not None
     assert vector.rung == "centroid"
-    assert "'learned'" in reasons[0]
-    assert "norm 0, not 1" in reasons[1]
+    assert "'learned'" in stages.degraded[0]
+    assert "norm 0, not 1" in stages.degraded[1]
 
 
 def test_without_a_centroid_there_is_no_vector(bundle: Bundle) -> None:
     lost = replace(bundle, centroid=np.full(bundle.space.dim, np.nan, np.float32))
-    vector, reasons = UserVectorizer(lost).vector(NO_ITEMS)
+    stages = Stages()
+    vector = UserVectorizer(lost).vector(NO_ITEMS, stages)
     assert vector is None
-    assert "'centroid'" in reasons[0]
+    assert "'centroid'" in stages.degraded[0]
 
 
 def test_untrained_rungs_are_the_ones_that_training_compares_with(
@@ -84,8 +89,8 @@ def test_untrained_rungs_are_the_ones_that_training_compares_with(
 ) -> None:
     rows = [bundle.row_of_item[item] for item in TWO.item_ids]
     untrained = UserVectorizer(broken_encoder)
-    average, _ = untrained.vector(ONE)
-    mix, _ = untrained.vector(TWO)
+    average = untrained.vector(ONE, Stages())
+    mix = untrained.vector(TWO, Stages())
     assert average is not None
     assert mix is not None
     np.testing.assert_array_equal(average.values, recency_average(bundle.vectors.values[rows[:1]]))
@@ -107,9 +112,10 @@ def test_any_history_gives_a_unit_vector_of_the_bundles_space(
 ) -> None:
     rows.sort(key=lambda row: row[2])
     items, types, moments = zip(*rows, strict=True) if rows else ((), (), ())
-    vector, reasons = vectorizer.vector(History(items, types, moments))
+    stages = Stages()
+    vector = vectorizer.vector(History(items, types, moments), stages)
     assert vector is not None
-    assert reasons == []
+    assert stages.degraded == []
     assert vector.space == bundle.space
     assert vector.user_embedding_version == bundle.user_embedding_version
     assert np.linalg.norm(vector.values) == pytest.approx(1, abs=1e-3)

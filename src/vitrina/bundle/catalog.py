@@ -80,8 +80,11 @@ class Catalog:
         return catalog
 
     def blob(self, row: int) -> bytes:
-        """The item's JSON object as stored; nothing is parsed."""
-        return self._lines[self._offsets[row] : self._offsets[row + 1] - 1]
+        """The item's JSON object as stored; nothing is parsed. Raises DataError if it is gone."""
+        line = self._lines[self._offsets[row] : self._offsets[row + 1] - 1]
+        if line[:1] != b"{":
+            raise DataError(f"The catalog has no line for row {row}.")
+        return line
 
     def item(self, row: int) -> Item:
         """The item as an object."""

@@ -131,11 +131,11 @@ def similar(
             f"Bundle {bundle.manifest.version} has no item '{item_id}'. It has "
             f"{len(bundle.item_ids):,} items, such as '{bundle.item_ids[0]}'."
         )
-    fragments, degraded = recommender.similar(row, k)
+    fragments, stages = recommender.similar(row, k)
     content = {
         "item_id": item_id,
         "bundle": bundle.manifest.version,
-        "degraded": degraded,
+        "degraded": stages.degraded,
         "items": orjson.loads(orjson.dumps(fragments)),
     }
     title = f"Near {bundle.catalog.item(row).title or item_id}"

@@ -16,6 +16,7 @@ from vitrina.evaluation.protocols import GlobalTimeSplit
 from vitrina.lake.sequences import Interactions
 from vitrina.online.candidates import Shelf
 from vitrina.online.recommender import Recommender, Request
+from vitrina.online.stages import Stages
 from vitrina.online.user_vector import UserVectorizer
 from vitrina.schema import History
 from vitrina.settings import ServeSettings
@@ -68,7 +69,7 @@ def all_methods(split: GlobalTimeSplit, bundle: Bundle) -> Iterator[Lists]:
     vectorizer = UserVectorizer(bundle)
 
     def learned(history: History, vectors: FloatMatrix) -> FloatMatrix:
-        found, _ = vectorizer.vector(history)
+        found = vectorizer.vector(history, Stages())
         return bundle.centroid if found is None else found.values
 
     encoders: dict[str, Callable[[History, FloatMatrix], FloatMatrix]] = {

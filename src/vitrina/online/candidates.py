@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
-from vitrina.online.stages import describe
+from vitrina.online.breaker import Skipped, describe
+from vitrina.online.stages import Stages
 from vitrina.rank.candidates import (
     ANN,
     POPULAR,
@@ -70,8 +71,8 @@ class Retriever:
         self._available = compile_filter(self._no_filter, self._columns)
         self._repurchase = RepurchaseModel.from_json(bundle.ranking.get("repurchase", {}))
 
-    def retrieve(self, query: Query) -> tuple[Candidates, list[str]]:
-        """Candidates that pass the filters, and one reason for each source that failed.
+    def retrieve(self, query: Query, stages: Stages) -> Candidates:
+        """Candidates that pass the filters; a source that fails is named in `stages.degraded`.
 
         The popularity list stands in for a source that fails or has nothing to go by, and for a
         shelf that would be empty; it too keeps to the filters. No candidates at all means that
@@ -80,10 +81,10 @@ class Retriever:
         allowed = self.compile(query.filters)
         seen = self._seen(query) if query.exclude_seen else np.zeros(0, np.int64)
         finders: dict[int, Callable[[], Candidates]] = {
-            ANN: lambda: self._nearest(query.vector, allowed, len(seen)),
+            ANN: lambda: self._nearest(query.vector, allowed, len(seen), stages),
             REPURCHASE: lambda: self._bought_before(query, allowed),
         }
-        parts, reasons = [], []
+        parts = []
         for source in SHELF_SOURCES[query.shelf]:
             if source == ANN and query.vector is None:
                 parts.append(self.popular(allowed, seen))
@@ -91,8 +92,9 @@ class Retriever:
             try:
                 parts.append(finders[source]())
             except Exception as error:
-                log.warning("The source '%s' failed.", SOURCES[source], exc_info=True)
-                reasons.append(
+                if not isinstance(error, Skipped):
+                    log.warning("The source '%s' failed.", SOURCES[source], exc_info=True)
+                stages.degraded.append(
                     f"candidates: the source '{SOURCES[source]}' failed ({describe(error)})"
                 )
                 parts.append(self.popular(allowed, seen))
@@ -103,13 +105,13 @@ class Retriever:
             if len(candidates):
                 break
             candidates = self.popular(allowed, unseen)
-        return candidates, reasons
+        return candidates
 
-    def similar(self, row: int, k: int) -> Candidates:
+    def similar(self, row: int, k: int, stages: Stages) -> Candidates:
         """The k available items nearest to an item, without the item itself."""
         vectors = self._bundle.vectors
         query = Vectors(vectors.space, vectors.values[row : row + 1])
-        found = self._search(query, k + 1, self._available)
+        found = self._search(query, k + 1, self._available, stages)
         return take(found.keep(found.rows != row), slice(k))
 
     def compile(self, filters: Filters) -> NDArray[np.bool_] | None:
@@ -133,15 +135,21 @@ class Retriever:
         return from_source(rows, self._bundle.popularity[rows], POPULAR)
 
     def _nearest(
-        self, vector: UserVector | None, allowed: NDArray[np.bool_] | None, seen: int
+        self,
+        vector: UserVector | None,
+        allowed: NDArray[np.bool_] | None,
+        seen: int,
+        stages: Stages,
     ) -> Candidates:
         """Nearest neighbours of the user vector, so many that `count` unseen ones are left."""
         assert vector is not None, "without a vector the popularity list is asked instead"
-        return self._search(vector.as_query(), self._count + seen, allowed)
+        return self._search(vector.as_query(), self._count + seen, allowed, stages)
 
-    def _search(self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None) -> Candidates:
+    def _search(
+        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None, stages: Stages
+    ) -> Candidates:
         k = min(k, len(self._bundle.item_ids))
-        scores, rows = self._bundle.index.search(query, k, allowed)
+        scores, rows = stages.call("index", lambda: self._bundle.index.search(query, k, allowed))
         return from_source(rows[0], scores[0], ANN).keep(rows[0] >= 0)
 
     def _bought_before(self, query: Query, allowed: NDArray[np.bool_] | None) -> Candidates:

@@ -52,6 +52,20 @@ def query_parameters(model: type[BaseModel], leave_out: tuple[str, ...] = ()) ->
     }
 
 
+def with_header(
+    extra: dict[str, Any], name: str, schema: dict[str, Any], description: str
+) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads a request header, too."""
+    header = {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "schema": schema,
+        "description": description,
+    }
+    return {**extra, "parameters": [*extra.get("parameters", ()), header]}
+
+
 def answers(example: Any, *problems: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: an example of the answer, and the refusals it may give."""
     refusal = {"content": {"application/problem+json": {"schema": PROBLEM}}}

@@ -26,17 +26,22 @@ def operations(service: Service) -> APIRouter:
     )
     async def readyz() -> Response:
         recommender, problem = service.releases.recommender, service.releases.problem
+        breakers = recommender.breakers if recommender else {}
         content: dict[str, Any] = {
             "status": "ready" if recommender else "not ready",
             "bundle": recommender.bundle.manifest.version if recommender else None,
             "problem": problem,
+            "breakers": {part: breaker.state for part, breaker in breakers.items()},
         }
         status = 200 if recommender else 503
         return Response(orjson.dumps(content), status, media_type="application/json")
 
     @router.get("/metrics", summary="Counters and histograms for Prometheus.")
     async def metrics() -> Response:
-        version = service.releases.serving
-        return Response(service.telemetry.exposition(version), media_type=CONTENT_TYPE_LATEST)
+        recommender = service.releases.recommender
+        text = service.telemetry.exposition(
+            service.releases.serving, recommender.breakers if recommender else {}
+        )
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router

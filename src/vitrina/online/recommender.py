@@ -12,6 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
+from vitrina.online.breaker import Breakers
 from vitrina.online.candidates import Query, Retriever, Shelf, take
 from vitrina.online.hydrate import hydrate, hydrate_ids
 from vitrina.online.stages import Stages
@@ -117,9 +118,12 @@ class Recommender:
         histories: HistoryStore,
         cache: VectorCache | None,
         settings: ServeSettings,
+        breakers: Breakers | None = None,
     ) -> None:
-        """cache None: every user vector is computed (evaluation)."""
+        """cache None: every user vector is computed. breakers None: every part is called, however
+        often it failed and however long it takes (evaluation)."""
         self.bundle = bundle
+        self.breakers = breakers or {}
         self._histories = histories
         self._cache = cache
         self._vectorizer = UserVectorizer(bundle)
@@ -127,48 +131,43 @@ class Recommender:
         self._ranker = Ranker(bundle.ranking)
         self._category = narrowest_category(bundle.catalog.category)
 
-    def recommend(self, request: Request) -> Recommendation:
+    def recommend(self, request: Request, stages: Stages | None = None) -> Recommendation:
         """The k best items for a shopper: never an error, and never empty while anything passes."""
-        stages = Stages()
-        past = stages.run("history", lambda: self._read(request), Past)
+        stages = stages or Stages(self.breakers)
+        past = stages.run("history", lambda: self._read(request, stages), Past)
         vector, cached = stages.run(
             "user_vector", lambda: self._user_vector(request, past, stages), lambda: (None, None)
         )
         candidates = stages.run(
             "candidates",
             lambda: self._retrieve(request, past, vector, stages),
-            self._retriever.popular,
+            lambda: self._retriever.popular(self._retriever.compile(request.filters)),
         )
         best = stages.run(
             "rank",
-            lambda: self._rank(request, candidates),
+            lambda: self._rank(request, candidates, stages),
             lambda: take(candidates, slice(request.k)),
         )
-        items = stages.run(
-            "hydrate", lambda: hydrate(self.bundle, best), lambda: hydrate_ids(self.bundle, best)
-        )
+        items = self._hydrate(best, stages)
         return self._answer(request, vector, cached, best, items, stages)
 
-    def similar(self, row: int, k: int) -> tuple[list[orjson.Fragment], list[str]]:
-        """Items near the item of a catalog row, and what went wrong, as in `degraded`."""
-        stages = Stages()
+    def similar(
+        self, row: int, k: int, stages: Stages | None = None
+    ) -> tuple[list[orjson.Fragment], Stages]:
+        """Items near the item of a catalog row, and how the stages went."""
+        stages = stages or Stages(self.breakers)
         nearest = stages.run(
             "candidates",
-            lambda: self._retriever.similar(row, k),
+            lambda: self._retriever.similar(row, k, stages),
             lambda: take(self._retriever.popular(), slice(k)),
         )
-        items = stages.run(
-            "hydrate",
-            lambda: hydrate(self.bundle, nearest),
-            lambda: hydrate_ids(self.bundle, nearest),
-        )
-        return items, stages.degraded
+        return self._hydrate(nearest, stages), stages
 
     def user_vector(self, key: str) -> UserVector | None:
         """The vector that a request of this shopper is served with; None if no rung works."""
-        stages = Stages()
+        stages = Stages(self.breakers)
         request = Request(key=key)
-        vector, _ = self._user_vector(request, self._read(request), stages)
+        vector, _ = self._user_vector(request, self._read(request, stages), stages)
         return vector
 
     def warm_up(self) -> None:
@@ -179,36 +178,43 @@ class Recommender:
         history = History(items, [bundle.manifest.event_types[0]] * length, range(length))
         self.recommend(Request(history=history))
 
-    def _read(self, request: Request) -> Past:
+    def _read(self, request: Request, stages: Stages) -> Past:
         """The history and purchases sent along, else those stored, else nothing."""
         if request.history is not None:
             return Past(request.history, purchases_in(request.history))
-        if request.key is None:
+        key = request.key
+        if key is None:
             return Past()
-        generation = None if self._cache is None else self._cache.generation(request.key)
+        return stages.call("history store", lambda: self._stored(key))
+
+    def _stored(self, key: str) -> Past:
+        generation = None if self._cache is None else self._cache.generation(key)
         return Past(
-            self._histories.recent(request.key, self.bundle.manifest.max_history),
-            self._histories.purchases(request.key),
+            self._histories.recent(key, self.bundle.manifest.max_history),
+            self._histories.purchases(key),
             generation,
         )
 
     def _user_vector(
         self, request: Request, past: Past, stages: Stages
     ) -> tuple[UserVector | None, bool | None]:
-        """The vector, and whether it was cached (None: not asked)."""
-        if self._cache is None or request.key is None or past.generation is None:
-            vector, reasons = self._vectorizer.vector(past.history)
-            stages.degraded += reasons
-            return vector, None
-        bundle = self.bundle
-        vector = self._cache.get(bundle.user_embedding_version, bundle.space.version, request.key)
-        if vector is not None:
-            return vector, True
-        vector, reasons = self._vectorizer.vector(past.history)
-        stages.degraded += reasons
-        if vector is not None and not reasons:  # a makeshift vector is not worth keeping
-            self._cache.put(request.key, vector, past.generation)
-        return vector, False
+        """The vector, and whether it was cached (None: not asked).
+
+        A cached vector also serves a shopper whose history cannot be read.
+        """
+        cache, key, generation = self._cache, request.key, past.generation
+        if cache is None or key is None or request.history is not None:
+            return self._vectorizer.vector(past.history, stages), None
+        faults = len(stages.degraded)
+        versions = self.bundle.user_embedding_version, self.bundle.space.version
+        found = stages.optional("user_vector", "vector cache", lambda: cache.get(*versions, key))
+        if found is not None:
+            return found, True
+        made = self._vectorizer.vector(past.history, stages)
+        # A makeshift vector is not worth keeping, nor is one of a history that was not read.
+        if made is not None and generation is not None and len(stages.degraded) == faults:
+            stages.optional("user_vector", "vector cache", lambda: cache.put(key, made, generation))
+        return made, False
 
     def _retrieve(
         self, request: Request, past: Past, vector: UserVector | None, stages: Stages
@@ -222,17 +228,26 @@ class Recommender:
             filters=request.filters,
             exclude_seen=request.shelf == "discover" if exclude_seen is None else exclude_seen,
         )
-        candidates, reasons = self._retriever.retrieve(query)
-        stages.degraded += reasons
-        return candidates
+        return self._retriever.retrieve(query, stages)
 
-    def _rank(self, request: Request, candidates: Candidates) -> Candidates:
+    def _rank(self, request: Request, candidates: Candidates, stages: Stages) -> Candidates:
         """The k best by the ranker's scores, spread over categories."""
-        scores = self._ranker.rank(candidates, request.shelf, self.bundle.popularity)
+        popularity = self.bundle.popularity
+        scores = stages.call(
+            "ranker", lambda: self._ranker.rank(candidates, request.shelf, popularity)
+        )
         order = np.argsort(-scores, kind="stable")
         category = self._category[candidates.rows[order]]
         best = order[spread(category, request.k)]
         return Candidates(candidates.rows[best], scores[best], candidates.sources[best])
+
+    def _hydrate(self, best: Candidates, stages: Stages) -> list[orjson.Fragment]:
+        """The items' JSON, or their ids alone where the catalog cannot be read."""
+        return stages.run(
+            "hydrate",
+            lambda: stages.call("catalog", lambda: hydrate(self.bundle, best)),
+            lambda: hydrate_ids(self.bundle, best),
+        )
 
     def _answer(
         self,

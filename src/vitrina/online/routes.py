@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.online import examples
-from vitrina.online.openapi import answers, json_body, query_parameters, schema_of
+from vitrina.online.deadline import DEADLINE, HEADER, deadline_ms
+from vitrina.online.openapi import answers, json_body, query_parameters, schema_of, with_header
 from vitrina.online.problems import Problem, read_json
 from vitrina.online.requests import EventIn, RecommendationIn, parse_events, parse_recommendation
 from vitrina.online.service import Service
@@ -26,6 +27,9 @@ def routes(service: Service) -> APIRouter:
     """Everything under /v1."""
     router = APIRouter(prefix="/v1")
     event_types = service.settings.events.weights
+
+    def deadline(request: Request) -> float:
+        return deadline_ms(request.headers.get(HEADER), service.settings.serve.deadline_ms)
 
     @router.post(
         "/events",
@@ -68,43 +72,55 @@ def routes(service: Service) -> APIRouter:
         tags=["recommendations"],
         summary="Items for a shopper, a session, or someone nobody knows yet.",
         responses=recommendation_answers,
-        openapi_extra=query_parameters(RecommendationIn, leave_out=("history",)),
+        openapi_extra=with_header(
+            query_parameters(RecommendationIn, leave_out=("history",)), *DEADLINE
+        ),
     )
     async def get_recommendations(request: Request) -> Response:
         query = request.query_params
         values: dict[str, Any] = dict(query)
         values |= {name: query.getlist(name) for name in ("category", "brand") if name in query}
-        return await _recommend(values)
+        return await _recommend(values, request)
 
     @router.post(
         "/recommendations",
         tags=["recommendations"],
         summary="The same with a JSON body, which may carry the history itself.",
         responses=recommendation_answers,
-        openapi_extra=json_body(schema_of(RecommendationIn), examples.RECOMMENDATION_REQUEST),
+        openapi_extra=with_header(
+            json_body(schema_of(RecommendationIn), examples.RECOMMENDATION_REQUEST), *DEADLINE
+        ),
     )
     async def post_recommendations(request: Request) -> Response:
-        return await _recommend(await read_json(request))
+        return await _recommend(await read_json(request), request)
 
-    async def _recommend(values: Any) -> Response:
+    async def _recommend(values: Any, request: Request) -> Response:
         wanted = parse_recommendation(values)
-        answer = await run_in_threadpool(service.recommend, wanted)
+        answer = await service.recommend_in_time(wanted, deadline(request))
         return Response(answer.to_json(), media_type="application/json")
 
     @router.get(
         "/items/{item_id:path}/similar",
         tags=["recommendations"],
         summary="Available items that are near this one.",
-        responses=answers(examples.SIMILAR, 404, 503),
+        responses=answers(examples.SIMILAR, 404, 422, 503),
+        openapi_extra=with_header({}, *DEADLINE),
     )
-    def get_similar(item_id: str, k: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
+    async def get_similar(
+        request: Request, item_id: str, k: Annotated[int, Query(ge=1, le=100)] = 20
+    ) -> Response:
         recommender = service.recommender
         bundle = recommender.bundle
-        items, degraded = recommender.similar(_row(bundle, item_id), k)
+        row = _row(bundle, item_id)
+        items, stages = await service.deadlines.keep(
+            lambda stages: recommender.similar(row, k, stages),
+            recommender.breakers,
+            deadline(request) / 1e3,
+        )
         return _json(
             {
                 "item_id": item_id,
-                "degraded": degraded,
+                "degraded": stages.degraded,
                 "item_embedding_version": bundle.space.version,
                 "bundle": bundle.manifest.version,
                 "items": items,

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
+from vitrina.online.deadline import Deadlines
 from vitrina.online.problems import Problem
 from vitrina.online.recommender import Recommendation, Recommender, Request
 from vitrina.online.releases import Releases
+from vitrina.online.stages import Stages, make_breakers
 from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
@@ -30,6 +32,7 @@ class Service:
         serve = settings.serve
         self.settings = settings
         self.telemetry = Telemetry()
+        self.deadlines = Deadlines()
         self.state = SqliteState(settings.paths.state)
         self.cache = LruVectorCache(serve.cache_size, serve.cache_ttl_hours * 3600)
         self.releases = Releases(
@@ -78,10 +81,32 @@ class Service:
         return {"accepted": accepted, "duplicates": duplicates, "unknown_items": unknown}
 
     def recommend(self, request: Request) -> Recommendation:
-        """Recommend and count it."""
-        answer = self.recommender.recommend(request)
+        """Recommend, however long it takes; count it, and log what did not go as planned."""
+        return self._counted(self.recommender.recommend(request))
+
+    async def recommend_in_time(self, request: Request, deadline_ms: float) -> Recommendation:
+        """The same within a deadline."""
+        recommender = self.recommender
+
+        def work(stages: Stages) -> Recommendation:
+            return recommender.recommend(request, stages)
+
+        answer = await self.deadlines.keep(work, recommender.breakers, deadline_ms / 1e3)
+        return self._counted(answer)
+
+    def _counted(self, answer: Recommendation) -> Recommendation:
         self.telemetry.recommended(answer)
+        if answer.degraded:
+            log.warning(
+                "Request %s was served by %s after %.1f ms: %s.",
+                answer.request_id,
+                answer.served_by,
+                answer.timings_ms["total"],
+                "; ".join(answer.degraded),
+            )
         return answer
 
     def _make_recommender(self, bundle: Bundle) -> Recommender:
-        return Recommender(bundle, self.state, self.cache, self.settings.serve)
+        serve = self.settings.serve
+        breakers = make_breakers(serve.deadline_ms)
+        return Recommender(bundle, self.state, self.cache, serve, breakers)

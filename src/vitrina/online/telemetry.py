@@ -7,6 +7,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vitrina.online.breaker import STATES, Breakers
 from vitrina.online.recommender import Recommendation
 from vitrina.online.stages import STAGES
 
@@ -67,6 +68,12 @@ class Telemetry:
             ["outcome"],
             registry=self.registry,
         )
+        self._breakers = Gauge(
+            "vitrina_breaker_state",
+            "1 for the state that the circuit breaker of a part is in, 0 for the others.",
+            ["part", "state"],
+            registry=self.registry,
+        )
         self._bundle = Gauge(
             "vitrina_bundle_info", "The bundle being served.", ["version"], registry=self.registry
         )
@@ -86,8 +93,12 @@ class Telemetry:
         self._requests.labels(route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
-    def exposition(self, serving: str | None) -> bytes:
+    def exposition(self, serving: str | None, breakers: Breakers) -> bytes:
         """All of it in Prometheus' text format; `serving` is the bundle in service."""
+        for part, breaker in breakers.items():
+            found = breaker.state
+            for state in STATES:
+                self._breakers.labels(part, state).set(state == found)
         self._bundle.clear()
         if serving is not None:
             self._bundle.labels(serving).set(1)

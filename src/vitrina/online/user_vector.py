@@ -21,7 +21,8 @@ from vitrina.encoding import (
     recency_average,
     short_long_mix,
 )
-from vitrina.online.stages import describe
+from vitrina.online.breaker import describe
+from vitrina.online.stages import Stages
 from vitrina.schema import History
 from vitrina.space import FloatMatrix, UserVector
 
@@ -86,8 +87,8 @@ class UserVectorizer:
             self._encoder_problem = f"{bundle.encoder_path.name}: {describe(error)}"
             log.error("The user encoder of %s cannot be loaded.", bundle.path, exc_info=True)
 
-    def vector(self, history: History) -> tuple[UserVector | None, list[str]]:
-        """The vector of the best rung that works, and why better ones did not.
+    def vector(self, history: History, stages: Stages) -> UserVector | None:
+        """The vector of the best rung that works; `stages.degraded` says why better ones did not.
 
         Rungs that the history is too short for are passed over in silence: that is no fault.
         None when even the centroid fails; the popularity list answers then.
@@ -98,30 +99,27 @@ class UserVectorizer:
         )
         vectors = bundle.vectors.values[encoded.rows]
         ladder: tuple[tuple[str, int, Callable[[], FloatMatrix]], ...] = (
-            (LEARNED, 1, lambda: self._learned(encoded, vectors)),
+            (LEARNED, 1, lambda: stages.call("encoder", lambda: self._learned(encoded, vectors))),
             (MIX, MIN_MIXED, lambda: short_long_mix(vectors)),
             (AVERAGE, 1, lambda: recency_average(vectors)),
             (CENTROID, 0, lambda: bundle.centroid),
         )
-        reasons: list[str] = []
         for rung, needed, encode in ladder:
             if len(encoded) < needed:
                 continue
             try:
                 values = _checked(encode(), bundle.space.dim)
             except Exception as error:
-                reasons.append(f"user_vector: the rung '{rung}' failed ({describe(error)})")
+                stages.degraded.append(f"user_vector: the rung '{rung}' failed ({describe(error)})")
                 continue
-            return (
-                UserVector(values, bundle.space, bundle.user_embedding_version, rung),
-                reasons,
-            )
-        return None, reasons
+            return UserVector(values, bundle.space, bundle.user_embedding_version, rung)
+        return None
 
     def _learned(self, history: EncodedHistory, vectors: FloatMatrix) -> FloatMatrix:
         if self._encoder is None:
             raise RuntimeError(self._encoder_problem)
-        return self._encoder(history, vectors)
+        # Checked here too: the breaker has to hear of an encoder that answers NaN.
+        return _checked(self._encoder(history, vectors), self._bundle.space.dim)
 
 
 def _checked(values: FloatMatrix, dim: int) -> FloatMatrix:

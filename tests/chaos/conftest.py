@@ -1,0 +1,83 @@
+"""The fault matrix: its short form with all tests, the whole of it with `make chaos`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.drill import COLUMNS, Drill, Fault, Shop, check, drill
+from served import serving, shop_settings
+from vitrina.bundle.bundle import load_bundle
+from vitrina.bundle.registry import Registry
+from vitrina.online.app import create_app
+
+ROWS = pytest.StashKey[list[list[str]]]()
+SHORT_ROUNDS, WHOLE_ROUNDS = 6, 200
+SHORT_DEADLINE_MS = 250
+"""Budgets that a busy machine keeps; the whole matrix is run with the defaults."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="the fault matrix at length")
+    parser.addoption("--table", type=Path, help="file to write the fault matrix to")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = []
+
+
+def is_whole(config: pytest.Config) -> bool:
+    """Whether the matrix is run at length; the option is there when tests/chaos is named."""
+    return bool(config.getoption("--whole", default=False))
+
+
+@pytest.fixture(scope="session")
+def deadline_ms(pytestconfig: pytest.Config) -> float:
+    """The deadline of drilled servers."""
+    return 50.0 if is_whole(pytestconfig) else SHORT_DEADLINE_MS
+
+
+@pytest.fixture
+def run_drill(pytestconfig: pytest.Config) -> Callable[[Fault, Shop], Drill]:
+    """Drill a shop, check what every fault promises, and keep the row for the table."""
+
+    def run(fault: Fault, shop: Shop) -> Drill:
+        seen = drill(fault, shop, WHOLE_ROUNDS if is_whole(pytestconfig) else SHORT_ROUNDS)
+        pytestconfig.stash[ROWS].append(seen.row())
+        check(seen)
+        return seen
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the shop that a module drills."""
+    return tmp_path_factory.mktemp("drilled")
+
+
+@pytest.fixture(scope="module")
+def shop(home: Path, bundle_path: Path, deadline_ms: float) -> Iterator[Shop]:
+    """A shop served by a thread of this process, so that faults can be put into it."""
+    settings = shop_settings(home, deadline_ms=deadline_ms)
+    registry = Registry(settings.paths.bundles)
+    version = registry.publish(bundle_path, metrics={})
+    registry.promote(version)
+    with serving(create_app(settings)) as client:
+        yield Shop(client, load_bundle(registry.path(version)))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    terminalreporter.section("faults")
+    terminalreporter.write(table)
+    if path := config.getoption("--table", default=None):
+        path.write_text(table, encoding="utf-8")

@@ -1,0 +1,89 @@
+"""Every part of the request path that can fail or hang: what is served without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import pytest
+
+from chaos.drill import Drill, Fault, Shop, broken, hanging, raising
+from vitrina.bundle.catalog import Catalog
+from vitrina.index.faiss import FaissIndex
+from vitrina.online.user_vector import OnnxEncoder
+from vitrina.rank.ranker import Ranker
+from vitrina.state.sqlite import SqliteState
+from vitrina.state.vector_cache import LruVectorCache
+
+ENCODER = (OnnxEncoder, "__call__")
+INDEX = (FaissIndex, "search")
+HISTORY = (SqliteState, "recent")
+CACHE = (LruVectorCache, "get")
+RANKER = (Ranker, "rank")
+CATALOG = (Catalog, "blob")
+
+
+@contextmanager
+def everything_hangs(_: Shop) -> Iterator[None]:
+    with ExitStack() as stack:
+        for owner, name in (ENCODER, INDEX, HISTORY, CACHE, RANKER, CATALOG):
+            stack.enter_context(hanging(owner, name))
+        yield
+
+
+@contextmanager
+def blank_catalog(shop: Shop) -> Iterator[None]:
+    """Every line of the file that the server has mapped is blank."""
+    path = shop.bundle.path / "catalog.jsonl"
+    lines = path.read_bytes()
+    with path.open("r+b") as file:
+        file.write(b" " * len(lines))
+    try:
+        yield
+    finally:
+        with path.open("r+b") as file:
+            file.write(lines)
+
+
+def not_a_number(*_: object) -> np.ndarray:
+    return np.full(16, np.nan, np.float32)
+
+
+FAULTS = (
+    Fault("encoder raises", lambda _: raising(*ENCODER), "user_vector", {"mix"}),
+    Fault(
+        "encoder answers NaN",
+        lambda _: broken(*ENCODER, lambda _: not_a_number),
+        "user_vector",
+        {"mix"},
+    ),
+    Fault("encoder takes 1 s", lambda _: hanging(*ENCODER, 1.0), "user_vector", {"mix"}),
+    Fault("encoder hangs", lambda _: hanging(*ENCODER), "user_vector", {"mix"}),
+    Fault("index raises", lambda _: raising(*INDEX), "candidates", {"popular"}),
+    Fault("index hangs", lambda _: hanging(*INDEX), "candidates", {"popular"}),
+    Fault("ranker raises", lambda _: raising(*RANKER), "rank", {"learned"}),
+    Fault("ranker hangs", lambda _: hanging(*RANKER), "rank", {"learned"}),
+    Fault("history store raises", lambda _: raising(*HISTORY), "history", {"centroid"}),
+    Fault("history store hangs", lambda _: hanging(*HISTORY), "history", {"centroid"}),
+    Fault("vector cache raises", lambda _: raising(*CACHE), "user_vector", {"learned"}),
+    Fault("vector cache hangs", lambda _: hanging(*CACHE), "user_vector", {"learned"}),
+    Fault("catalog cannot be read", lambda _: raising(*CATALOG), "hydrate", {"learned"}),
+    Fault("catalog hangs", lambda _: hanging(*CATALOG), "hydrate", {"learned"}),
+    Fault("catalog rows missing", blank_catalog, "hydrate", {"learned"}),
+    Fault(
+        "all of them hang",
+        everything_hangs,
+        "hydrate",
+        {"learned", "mix", "average", "centroid", "popular"},
+    ),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_shoppers_get_a_list_in_time(
+    fault: Fault, shop: Shop, run_drill: Callable[[Fault, Shop], Drill]
+) -> None:
+    seen = run_drill(fault, shop)
+    # Whatever hangs does so for 30 s; the deadline is 0.25 s, and this machine may be busy.
+    assert max(seen.seconds) < 5
