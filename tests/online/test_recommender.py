@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.catalog import Catalog
 from vitrina.index.base import RowArray
 from vitrina.index.faiss import FaissIndex
-from vitrina.online.recommender import Recommender, Request
+from vitrina.online.candidates import Shelf, Surface
+from vitrina.online.recommender import Recommendation, Recommender, Request
+from vitrina.rank.candidates import REPURCHASE, SOURCES
 from vitrina.rank.rules import Filters
 from vitrina.schema import Event, History
 from vitrina.settings import ServeSettings
@@ -36,6 +40,14 @@ def state() -> Iterator[SqliteState]:
 @pytest.fixture
 def recommender(bundle: Bundle, state: SqliteState) -> Recommender:
     return Recommender(bundle, state, LruVectorCache(100, 60), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def stateless(bundle: Bundle) -> Iterator[Recommender]:
+    """For requests that bring their history; shared by all examples of a property."""
+    state = SqliteState(None)
+    yield Recommender(bundle, state, None, SETTINGS)
+    state.close()
 
 
 class BrokenIndex(FaissIndex):
@@ -303,3 +315,88 @@ def test_the_vector_does_not_depend_on_what_is_asked_for(
     assert before is not None
     assert after is not None
     np.testing.assert_array_equal(before.values, after.values)
+
+
+def shelves_of(bundle: Bundle, answer: Recommendation) -> list[str]:
+    return [bundle.catalog.item(row).category_path[-1] for row in answer.candidates.rows.tolist()]
+
+
+def test_what_is_looked_at_steers_the_answer_and_is_not_shown(
+    bundle: Bundle, recommender: Recommender, state: SqliteState
+) -> None:
+    shop_for(state, "item-0003", "item-0019", "item-0035", kind="view")  # BAKERY B2
+    seed = "item-0004"  # DAIRY A1
+    plain = recommender.recommend(Request(key="ada", k=20, exclude_seen=False))
+    page = recommender.recommend(
+        Request(key="ada", k=20, surface="product_page", seeds=[seed], exclude_seen=False)
+    )
+    assert seed not in page.item_ids
+    assert "DAIRY A1" not in shelves_of(bundle, plain)[:3]
+    assert {"DAIRY A1", "BAKERY B2"} <= set(shelves_of(bundle, page)[:6])
+    assert "similar" in {SOURCES[source] for source in page.candidates.sources}
+
+
+def test_each_thing_in_a_cart_finds_its_own_company(
+    bundle: Bundle, recommender: Recommender
+) -> None:
+    cart = ["item-0004", "item-0008", "gone"]  # DAIRY A1, GROCERY A1
+    answer = recommender.recommend(Request(k=12, surface="cart", seeds=cart))
+    assert not set(answer.item_ids) & set(cart)
+    assert {"DAIRY A1", "GROCERY A1"} <= set(shelves_of(bundle, answer)[:6])
+
+
+def test_past_purchases_are_for_the_cart_and_not_for_a_product_page(
+    recommender: Recommender, state: SqliteState
+) -> None:
+    shop_for(state, "item-0003", "item-0040")
+    sources = {
+        surface: set(
+            recommender.recommend(
+                Request(key="ada", k=100, surface=surface, seeds=["item-0004"])
+            ).candidates.sources.tolist()
+        )
+        for surface in ("product_page", "cart")
+    }
+    assert REPURCHASE not in sources["product_page"]
+    assert REPURCHASE in sources["cart"]
+
+
+def test_the_vector_does_not_depend_on_the_seeds(
+    recommender: Recommender, state: SqliteState
+) -> None:
+    shop_for(state, "item-0003", kind="view")
+    recommender.recommend(Request(key="ada", seeds=["item-0004"]))  # caches the vector
+    plain = recommender.recommend(Request(key="ada"))
+    assert plain.cached
+    fresh = recommender.recommend(Request(history=History(["item-0003"], ["view"], [HOUR])))
+    assert plain.item_ids == fresh.item_ids
+
+
+@given(
+    data=st.data(),
+    shelf=st.sampled_from(["for_you", "discover", "buy_again"]),
+    surface=st.sampled_from(["home", "product_page", "cart", "browse"]),
+)
+def test_seeds_and_excluded_items_are_never_shown(
+    bundle: Bundle, stateless: Recommender, data: st.DataObject, shelf: Shelf, surface: Surface
+) -> None:
+    some = st.lists(st.sampled_from([*bundle.item_ids, "gone"]), max_size=40)
+    seeds, exclude, past = data.draw(some), data.draw(some), data.draw(some)
+    history = History(past, ["purchase"] * len(past), list(range(len(past))))
+    answer = stateless.recommend(
+        Request(history=history, k=50, shelf=shelf, surface=surface, seeds=seeds, exclude=exclude)
+    )
+    assert answer.item_ids
+    assert answer.degraded == []
+    assert len(set(answer.item_ids)) == len(answer.item_ids)
+    assert not {*seeds, *exclude} & set(answer.item_ids)
+
+
+def test_what_is_excluded_is_not_shown_by_the_popularity_list_either(
+    bundle: Bundle, state: SqliteState
+) -> None:
+    recommender = Recommender(broken_index(bundle), state, None, SETTINGS)
+    best = recommender.recommend(Request(k=10)).item_ids
+    rest = recommender.recommend(Request(k=10, exclude=best, seeds=["item-0001"])).item_ids
+    assert len(rest) == 10
+    assert not {*best, "item-0001"} & set(rest)

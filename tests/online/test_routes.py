@@ -62,9 +62,19 @@ def test_a_history_may_come_with_the_request(client: httpx.Client) -> None:
     assert client.post("/v1/recommendations", json={"history": []}).json()["items"]
 
 
+def test_a_product_page_gets_what_is_like_its_product(client: httpx.Client) -> None:
+    params = {"surface": "product_page", "seed": "item-0004", "exclude": ["item-0020"], "k": 6}
+    got = recommend(client, **params)
+    assert ids(got) == ids(client.post("/v1/recommendations", json=params).json())
+    assert "DAIRY A1" in {item["category_path"][-1] for item in got["items"]}
+    assert not {"item-0004", "item-0020"} & set(ids(got))
+
+
 @pytest.mark.parametrize(
     ("params", "field"),
     [
+        ({"surface": "cellar"}, "surface"),
+        ({"seed": ["", "item-0003"]}, "seed.0"),
         ({"k": 0}, "k"),
         ({"k": 101}, "k"),
         ({"k": "many"}, "k"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
+from vitrina.index.base import RowArray
 from vitrina.online.breaker import Skipped, describe
 from vitrina.online.stages import Stages
 from vitrina.rank.candidates import (
     ANN,
     POPULAR,
     REPURCHASE,
+    SIMILAR,
     SOURCES,
     Candidates,
     from_source,
@@ -30,6 +32,8 @@ from vitrina.space import UserVector, Vectors
 log = logging.getLogger(__name__)
 
 Shelf = Literal["for_you", "discover", "buy_again"]
+Surface = Literal["home", "product_page", "cart", "browse"]
+"""Where the answer is shown."""
 
 SHELF_SOURCES: Final[dict[Shelf, tuple[int, ...]]] = {
     "for_you": (REPURCHASE, ANN),
@@ -38,12 +42,22 @@ SHELF_SOURCES: Final[dict[Shelf, tuple[int, ...]]] = {
 }
 """Which sources fill a shelf. An item of two sources keeps the label of the first."""
 
+STEERING_SEEDS: Final = 10
+"""A cart may hold more; its newest items steer, so that each answer costs a bounded search."""
+
+SEED_SHARE: Final = 0.5
+"""What nearness to a seed counts, beside 1 − SEED_SHARE for nearness to the shopper's vector."""
+
 NOTHING: Final = from_source(np.zeros(0, np.int64), np.zeros(0, np.float32), POPULAR)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What retrieval has to go by. `vector` None: nothing is known, ask the popularity list."""
+    """What retrieval has to go by. `vector` None: nothing is known, ask the popularity list.
+
+    seeds: what the answer is shown beside (the product looked at, the cart), newest last; they are
+    a source of candidates and are never shown, no more than `exclude`.
+    """
 
     vector: UserVector | None
     history: History
@@ -51,6 +65,19 @@ class Query:
     shelf: Shelf
     filters: Filters
     exclude_seen: bool
+    surface: Surface = "home"
+    seeds: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Where candidates come from, in the order of precedence of their labels."""
+        sources = SHELF_SOURCES[self.shelf]
+        if self.surface == "product_page" and self.shelf == "for_you":
+            sources = (ANN,)  # who looks at one product is not restocking the pantry
+        if self.seeds and ANN in sources:
+            sources = (*(source for source in sources if source != ANN), SIMILAR, ANN)
+        return sources
 
 
 def take(candidates: Candidates, positions: slice) -> Candidates:
@@ -79,15 +106,19 @@ class Retriever:
         nothing in the catalog passes.
         """
         allowed = self.compile(query.filters)
-        seen = self._seen(query) if query.exclude_seen else np.zeros(0, np.int64)
+        seeds = self.rows(query.seeds)
+        never = np.concatenate([seeds, self.rows(query.exclude)])
+        hidden = np.concatenate([never, self._seen(query)]) if query.exclude_seen else never
+        steering = seeds[seeds >= 0][-STEERING_SEEDS:]
         finders: dict[int, Callable[[], Candidates]] = {
-            ANN: lambda: self._nearest(query.vector, allowed, len(seen), stages),
+            ANN: lambda: self._nearest(query.vector, allowed, len(hidden), stages),
+            SIMILAR: lambda: self._near_seeds(steering, allowed, len(hidden), stages),
             REPURCHASE: lambda: self._bought_before(query, allowed),
         }
         parts = []
-        for source in SHELF_SOURCES[query.shelf]:
+        for source in query.sources:
             if source == ANN and query.vector is None:
-                parts.append(self.popular(allowed, seen))
+                parts.append(self.popular(allowed, hidden))
                 continue
             try:
                 parts.append(finders[source]())
@@ -97,15 +128,15 @@ class Retriever:
                 stages.degraded.append(
                     f"candidates: the source '{SOURCES[source]}' failed ({describe(error)})"
                 )
-                parts.append(self.popular(allowed, seen))
+                parts.append(self.popular(allowed, hidden))
         candidates = merge(*parts)
-        if len(seen):
-            candidates = candidates.keep(~np.isin(candidates.rows, seen))
-        for unseen in (seen, seen[:0]):  # rather something seen before than an empty shelf
+        if len(hidden):
+            candidates = candidates.keep(~np.isin(candidates.rows, hidden))
+        for left_out in (hidden, never):  # rather something seen before than an empty shelf
             if len(candidates):
                 break
-            candidates = self.popular(allowed, unseen)
-        return candidates
+            candidates = self.popular(allowed, left_out)
+        return self._steered(candidates, query.vector, steering)
 
     def similar(self, row: int, k: int, stages: Stages) -> Candidates:
         """The k available items nearest to an item, without the item itself."""
@@ -145,6 +176,39 @@ class Retriever:
         assert vector is not None, "without a vector the popularity list is asked instead"
         return self._search(vector.as_query(), self._count + seen, allowed, stages)
 
+    def _near_seeds(
+        self, seeds: RowArray, allowed: NDArray[np.bool_] | None, hidden: int, stages: Stages
+    ) -> Candidates:
+        """Nearest neighbours of the seeds, an equal share of the `count` of each."""
+        if not len(seeds):
+            return from_source(seeds, np.zeros(0, np.float32), SIMILAR)
+        vectors = self._bundle.vectors
+        query = Vectors(vectors.space, vectors.values[seeds])
+        k = min(-(-self._count // len(seeds)) + hidden, len(self._bundle.item_ids))
+        scores, rows = stages.call("index", lambda: self._bundle.index.search(query, k, allowed))
+        found = rows >= 0
+        return merge(from_source(rows[found], scores[found], SIMILAR))
+
+    def _steered(
+        self, candidates: Candidates, vector: UserVector | None, seeds: RowArray
+    ) -> Candidates:
+        """Retrieved candidates scored by their nearness to shopper and seeds together.
+
+        The shopper's vector stays what it is; only how much it counts here changes. Of several
+        seeds the nearest counts: what goes with one thing in the cart need not go with all.
+        """
+        if not len(seeds):
+            return candidates
+        values = self._bundle.vectors.values
+        retrieved = (candidates.sources == ANN) | (candidates.sources == SIMILAR)
+        items = values[candidates.rows[retrieved]]
+        nearness = (items @ values[seeds].T).max(axis=1, initial=-1.0)
+        if vector is not None:
+            nearness = SEED_SHARE * nearness + (1 - SEED_SHARE) * (items @ vector.values)
+        scores = candidates.scores.copy()
+        scores[retrieved] = nearness
+        return Candidates(candidates.rows, scores, candidates.sources)
+
     def _search(
         self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None, stages: Stages
     ) -> Candidates:
@@ -155,7 +219,7 @@ class Retriever:
     def _bought_before(self, query: Query, allowed: NDArray[np.bool_] | None) -> Candidates:
         """The shopper's past purchases that are still in the catalog, by how due they are."""
         bought = query.purchases
-        rows = self._rows(bought.item_ids)
+        rows = self.rows(bought.item_ids)
         known = rows >= 0
         if allowed is not None:
             known &= allowed[rows]  # row -1 reads the last entry, and stays unknown
@@ -174,10 +238,9 @@ class Retriever:
 
     def _seen(self, query: Query) -> NDArray[np.int64]:
         """Rows of everything in the recent history and among the purchases."""
-        rows = self._rows({*query.history.item_ids, *query.purchases.item_ids})
-        return rows[rows >= 0]
+        return self.rows({*query.history.item_ids, *query.purchases.item_ids})
 
-    def _rows(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
+    def rows(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
         """Row of each item, -1 where the catalog lacks it."""
         row_of_item = self._bundle.row_of_item
         return np.array([row_of_item.get(item_id, -1) for item_id in item_ids], np.int64)

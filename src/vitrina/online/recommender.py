@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.online.breaker import Breakers
-from vitrina.online.candidates import Query, Retriever, Shelf, take
+from vitrina.online.candidates import Query, Retriever, Shelf, Surface, take
 from vitrina.online.hydrate import hydrate, hydrate_ids
 from vitrina.online.stages import Stages
 from vitrina.online.user_vector import POPULAR as POPULAR_RUNG
@@ -35,7 +35,8 @@ class Request:
     """For whom, how many, from what.
 
     key: whose stored history to read (`Event.history_key`); None: nobody's. history: used instead
-    of the stored one. exclude_seen None: only on the shelf `discover`.
+    of the stored one. exclude_seen None: only on the shelf `discover`. surface, seeds, exclude:
+    where it is shown, beside which items, and which items never to show, as in `Query`.
     """
 
     key: str | None = None
@@ -44,6 +45,9 @@ class Request:
     shelf: Shelf = "for_you"
     filters: Filters = field(default_factory=Filters)
     exclude_seen: bool | None = None
+    surface: Surface = "home"
+    seeds: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     user_id: str | None = None
     session_id: str | None = None
 
@@ -141,7 +145,10 @@ class Recommender:
         candidates = stages.run(
             "candidates",
             lambda: self._retrieve(request, past, vector, stages),
-            lambda: self._retriever.popular(self._retriever.compile(request.filters)),
+            lambda: self._retriever.popular(
+                self._retriever.compile(request.filters),
+                self._retriever.rows([*request.seeds, *request.exclude]),
+            ),
         )
         best = stages.run(
             "rank",
@@ -227,6 +234,9 @@ class Recommender:
             shelf=request.shelf,
             filters=request.filters,
             exclude_seen=request.shelf == "discover" if exclude_seen is None else exclude_seen,
+            surface=request.surface,
+            seeds=request.seeds,
+            exclude=request.exclude,
         )
         return self._retriever.retrieve(query, stages)
 

@@ -6,10 +6,11 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vitrina.online.candidates import Shelf, Surface
 from vitrina.online.problems import Problem, field_errors
 from vitrina.online.recommender import Request
 from vitrina.rank.rules import Filters
@@ -41,6 +42,9 @@ def _plausible(moment: datetime) -> datetime:
         )
     return utc
 
+
+LISTS: Final = ("seed", "exclude", "category", "brand")
+"""Fields of a recommendation request that hold several values; a single one may stand alone."""
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 UserId = Annotated[Id, AfterValidator(_no_session)]
@@ -97,9 +101,22 @@ class RecommendationIn(_In):
         None, max_length=1000, description="Used instead of the stored history; oldest first."
     )
     k: int = Field(20, ge=1, le=100, description="Items wanted.")
-    shelf: Literal["for_you", "discover", "buy_again"] = Field(
+    shelf: Shelf = Field(
         "for_you",
         description="discover: nothing seen before; buy_again: purchases; for_you: both.",
+    )
+    surface: Surface = Field(
+        "home",
+        description="Where it is shown. On a product_page, for_you brings no past purchases.",
+    )
+    seed: list[Id] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Items that it is shown beside: the product looked at; what lies in the cart, "
+        "newest last. What is near them is shown too; they themselves are not.",
+    )
+    exclude: list[Id] = Field(
+        default_factory=list, max_length=1000, description="Items never to be shown."
     )
     category: list[str] = Field(
         default_factory=list, description="Category paths ('A > B'); subtrees are included."
@@ -116,7 +133,7 @@ class RecommendationIn(_In):
     @classmethod
     def _one_is_a_list(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            for name in ("category", "brand"):
+            for name in LISTS:
                 if isinstance(values.get(name), str):
                     values = values | {name: [values[name]]}
         return values
@@ -187,6 +204,9 @@ def parse_recommendation(values: dict[str, Any]) -> Request:
             available_only=wanted.available,
         ),
         exclude_seen=wanted.exclude_seen,
+        surface=wanted.surface,
+        seeds=wanted.seed,
+        exclude=wanted.exclude,
     )
 
 

@@ -19,7 +19,13 @@ from vitrina.online import examples
 from vitrina.online.deadline import DEADLINE, HEADER, deadline_ms
 from vitrina.online.openapi import answers, json_body, query_parameters, schema_of, with_header
 from vitrina.online.problems import Problem, read_json
-from vitrina.online.requests import EventIn, RecommendationIn, parse_events, parse_recommendation
+from vitrina.online.requests import (
+    LISTS,
+    EventIn,
+    RecommendationIn,
+    parse_events,
+    parse_recommendation,
+)
 from vitrina.online.service import Service
 
 
@@ -79,7 +85,7 @@ def routes(service: Service) -> APIRouter:
     async def get_recommendations(request: Request) -> Response:
         query = request.query_params
         values: dict[str, Any] = dict(query)
-        values |= {name: query.getlist(name) for name in ("category", "brand") if name in query}
+        values |= {name: query.getlist(name) for name in LISTS if name in query}
         return await _recommend(values, request)
 
     @router.post(

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-SOURCES: Final = ("ann", "repurchase", "popular")
+SOURCES: Final = ("ann", "repurchase", "popular", "similar")
 """Where a candidate can come from; `Candidates.sources` holds positions in this tuple."""
 
-ANN, REPURCHASE, POPULAR = range(len(SOURCES))
+ANN, REPURCHASE, POPULAR, SIMILAR = range(len(SOURCES))
 
 
 @dataclass(frozen=True, slots=True)
