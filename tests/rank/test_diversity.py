@@ -29,6 +29,17 @@ def test_a_shorter_list_is_the_beginning_of_a_longer_one(group: list[int], k: in
     assert shown(group, k) == shown(group, 70)[:k]
 
 
+@given(groups, st.lists(st.integers(1, 25), min_size=1, max_size=6))
+def test_a_list_goes_on_where_it_was_left_off(group: list[int], sizes: list[int]) -> None:
+    codes, left, pages = np.array(group, np.int32), np.arange(len(group)), []
+    for size in sizes:
+        begun = codes[pages[len(pages) - len(pages) % PAGE :]]
+        page = left[spread(codes[left], size, begun)]
+        pages += page.tolist()
+        left = np.setdiff1d(left, page)
+    assert pages == shown(group, sum(sizes))
+
+
 @given(groups)
 def test_a_group_keeps_the_order_of_its_candidates(group: list[int]) -> None:
     found = shown(group, len(group))

@@ -49,6 +49,7 @@ RECOMMENDATIONS: Final[dict[str, Any]] = {
     "degraded": [],
     **_VERSIONS,
     "items": [_SHOWN],
+    "cursor": "AX7FVw5pxCOHZA",
     "timings_ms": {
         "history": 0.21,
         "user_vector": 0.02,

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from vitrina.bundle.bundle import Bundle
 from vitrina.online.breaker import Breakers
 from vitrina.online.candidates import Query, Retriever, Shelf, Surface, take
+from vitrina.online.cursor import Codes, encode_cursor, item_codes
 from vitrina.online.hydrate import hydrate, hydrate_ids
 from vitrina.online.stages import Stages
 from vitrina.online.user_vector import POPULAR as POPULAR_RUNG
 from vitrina.online.user_vector import UserVectorizer
 from vitrina.rank.candidates import POPULAR, Candidates
-from vitrina.rank.diversity import spread
+from vitrina.rank.diversity import NO_GROUPS, PAGE, spread
 from vitrina.rank.ranker import Ranker
 from vitrina.rank.rules import Filters
 from vitrina.schema import REPURCHASE_EVENT, History, Purchases
@@ -28,6 +29,7 @@ from vitrina.space import UserVector
 from vitrina.state.base import HistoryStore, VectorCache, forgetting
 
 NOTHING_PASSES = "Nothing in the catalog passes these filters. Widen them."
+NOTHING_LEFT = "That was the last page of this list."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Request:
 
     key: whose stored history to read (`Event.history_key`); None: nobody's. history: used instead
     of the stored one. exclude_seen None: only on the shelf `discover`. surface, seeds, exclude:
-    where it is shown, beside which items, and which items never to show, as in `Query`.
+    where it is shown, beside which items, and which items never to show, as in `Query`. shown: what
+    earlier pages of this list have shown, in that order; None: this is the first.
     """
 
     key: str | None = None
@@ -48,6 +51,7 @@ class Request:
     surface: Surface = "home"
     seeds: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    shown: Codes | None = None
     user_id: str | None = None
     session_id: str | None = None
 
@@ -69,7 +73,8 @@ class Recommendation:
     """An answer: the k best candidates with the ranker's scores, best first, and their JSON.
 
     served_by: the rung that made the user vector, or `popular` where the popularity list had to
-    help. cached: whether the vector came from the cache; None where no cache was asked.
+    help. cursor: where the next page begins; None on the last. cached: whether the vector came from
+    the cache; None where no cache was asked.
     """
 
     request_id: str
@@ -80,6 +85,7 @@ class Recommendation:
     degraded: Sequence[str]
     candidates: Candidates
     items: Sequence[orjson.Fragment]
+    cursor: str | None
     timings_ms: dict[str, float]
 
     @property
@@ -103,10 +109,11 @@ class Recommendation:
             "item_embedding_version": self.bundle.space.version,
             "bundle": self.bundle.manifest.version,
             "items": self.items,
+            "cursor": self.cursor,
             "timings_ms": self.timings_ms,
         }
         if not self.items:
-            content["message"] = NOTHING_PASSES
+            content["message"] = NOTHING_PASSES if self.request.shown is None else NOTHING_LEFT
         return orjson.dumps(content)
 
 
@@ -133,6 +140,7 @@ class Recommender:
         self._vectorizer = UserVectorizer(bundle)
         self._retriever = Retriever(bundle, settings.candidates)
         self._ranker = Ranker(bundle.ranking)
+        self._codes = item_codes(bundle.item_ids)
         self._category = narrowest_category(bundle.catalog.category)
 
     def recommend(self, request: Request, stages: Stages | None = None) -> Recommendation:
@@ -142,21 +150,20 @@ class Recommender:
         vector, cached = stages.run(
             "user_vector", lambda: self._user_vector(request, past, stages), lambda: (None, None)
         )
-        candidates = stages.run(
+        candidates, begun = stages.run(
             "candidates",
-            lambda: self._retrieve(request, past, vector, stages),
-            lambda: self._retriever.popular(
-                self._retriever.compile(request.filters),
-                self._retriever.rows([*request.seeds, *request.exclude]),
-            ),
+            lambda: self._unshown(request, self._retrieve(request, past, vector, stages)),
+            lambda: self._unshown(request, self._popular(request)),
         )
         best = stages.run(
             "rank",
-            lambda: self._rank(request, candidates, stages),
+            lambda: self._rank(request, candidates, begun, stages),
             lambda: take(candidates, slice(request.k)),
         )
-        items = self._hydrate(best, stages)
-        return self._answer(request, vector, cached, best, items, stages)
+        first = 1 if request.shown is None else 1 + len(request.shown)
+        items = self._hydrate(best, stages, first)
+        cursor = self._cursor(request, best) if len(candidates) > len(best) else None
+        return self._answer(request, vector, cached, best, items, cursor, stages)
 
     def similar(
         self, row: int, k: int, stages: Stages | None = None
@@ -240,7 +247,36 @@ class Recommender:
         )
         return self._retriever.retrieve(query, stages)
 
-    def _rank(self, request: Request, candidates: Candidates, stages: Stages) -> Candidates:
+    def _popular(self, request: Request) -> Candidates:
+        """What is left when retrieval fails as a whole: what is popular and passes the filters."""
+        never = self._retriever.rows([*request.seeds, *request.exclude])
+        return self._retriever.popular(self._retriever.compile(request.filters), never)
+
+    def _unshown(
+        self, request: Request, candidates: Candidates
+    ) -> tuple[Candidates, NDArray[np.int32]]:
+        """Candidates that no earlier page has shown, and the categories on a page begun there."""
+        if request.shown is None:
+            return candidates, NO_GROUPS
+        codes, shown = self._codes[candidates.rows], request.shown
+        on_page_begun = np.isin(codes, shown[len(shown) - len(shown) % PAGE :])
+        begun = self._category[candidates.rows[on_page_begun]]
+        return candidates.keep(~np.isin(codes, shown)), begun
+
+    def _cursor(self, request: Request, best: Candidates) -> str:
+        """Where the page after this one begins."""
+        codes = self._codes[best.rows]
+        return encode_cursor(
+            codes if request.shown is None else np.concatenate([request.shown, codes])
+        )
+
+    def _rank(
+        self,
+        request: Request,
+        candidates: Candidates,
+        begun: NDArray[np.int32],
+        stages: Stages,
+    ) -> Candidates:
         """The k best by the ranker's scores, spread over categories."""
         popularity = self.bundle.popularity
         scores = stages.call(
@@ -248,15 +284,15 @@ class Recommender:
         )
         order = np.argsort(-scores, kind="stable")
         category = self._category[candidates.rows[order]]
-        best = order[spread(category, request.k)]
+        best = order[spread(category, request.k, begun)]
         return Candidates(candidates.rows[best], scores[best], candidates.sources[best])
 
-    def _hydrate(self, best: Candidates, stages: Stages) -> list[orjson.Fragment]:
+    def _hydrate(self, best: Candidates, stages: Stages, first: int = 1) -> list[orjson.Fragment]:
         """The items' JSON, or their ids alone where the catalog cannot be read."""
         return stages.run(
             "hydrate",
-            lambda: stages.call("catalog", lambda: hydrate(self.bundle, best)),
-            lambda: hydrate_ids(self.bundle, best),
+            lambda: stages.call("catalog", lambda: hydrate(self.bundle, best, first)),
+            lambda: hydrate_ids(self.bundle, best, first),
         )
 
     def _answer(
@@ -266,6 +302,7 @@ class Recommender:
         cached: bool | None,
         best: Candidates,
         items: list[orjson.Fragment],
+        cursor: str | None,
         stages: Stages,
     ) -> Recommendation:
         helped = bool((best.sources == POPULAR).any())
@@ -278,6 +315,7 @@ class Recommender:
             degraded=stages.degraded,
             candidates=best,
             items=items,
+            cursor=cursor,
             timings_ms=stages.finish(),
         )
 

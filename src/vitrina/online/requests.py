@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vitrina.online.candidates import Shelf, Surface
+from vitrina.online.cursor import MAX_CHARS, decode_cursor
 from vitrina.online.problems import Problem, field_errors
 from vitrina.online.recommender import Request
 from vitrina.rank.rules import Filters
@@ -45,6 +46,12 @@ def _plausible(moment: datetime) -> datetime:
 
 LISTS: Final = ("seed", "exclude", "category", "brand")
 """Fields of a recommendation request that hold several values; a single one may stand alone."""
+
+
+def _readable(cursor: str) -> str:
+    decode_cursor(cursor)
+    return cursor
+
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 UserId = Annotated[Id, AfterValidator(_no_session)]
@@ -117,6 +124,11 @@ class RecommendationIn(_In):
     )
     exclude: list[Id] = Field(
         default_factory=list, max_length=1000, description="Items never to be shown."
+    )
+    cursor: Annotated[str, AfterValidator(_readable)] | None = Field(
+        None,
+        max_length=MAX_CHARS,
+        description="Of the answer before: go on behind it, and repeat nothing.",
     )
     category: list[str] = Field(
         default_factory=list, description="Category paths ('A > B'); subtrees are included."
@@ -207,6 +219,7 @@ def parse_recommendation(values: dict[str, Any]) -> Request:
         surface=wanted.surface,
         seeds=wanted.seed,
         exclude=wanted.exclude,
+        shown=None if wanted.cursor is None else decode_cursor(wanted.cursor),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,21 +11,31 @@ PAGE = 10
 MOST_PER_PAGE = 3
 
 
-def spread(group: NDArray[np.int32], k: int) -> NDArray[np.int64]:
+NO_GROUPS: Final = np.zeros(0, np.int32)
+
+
+def spread(
+    group: NDArray[np.int32], k: int, begun: NDArray[np.int32] = NO_GROUPS
+) -> NDArray[np.int64]:
     """Positions of the k to show, so that no group crowds a page.
 
     group int32 [n]: each candidate's group (say its category), best candidate first; -1 is no
     group and is never held back. A page is ten places, filled from the best candidate down; a
     fourth of its group waits for the next page, unless nothing else is left. Returns positions
     int64 [min(k, n)]; a shorter list is the beginning of a longer one.
+    begun int32 [under PAGE]: the groups on a page that is not full yet, which is filled first. So a
+    list goes on where it was left off as if it had never been.
     """
     left = np.arange(len(group))
-    pages = [left[:0]]
-    for _ in range(0, min(k, len(group)), PAGE):
-        waits = (_place_in_group(group[left]) >= MOST_PER_PAGE) & (group[left] >= 0)
-        order = np.argsort(waits, kind="stable")
-        pages.append(left[order[:PAGE]])
-        left = left[np.sort(order[PAGE:])]
+    pages, wanted = [left[:0]], min(k, len(group))
+    while wanted > 0:
+        groups = group[left]
+        place = _place_in_group(groups) + (groups[:, None] == begun).sum(axis=1)
+        waits = (place >= MOST_PER_PAGE) & (groups >= 0)
+        order, room = np.argsort(waits, kind="stable"), PAGE - len(begun)
+        pages.append(left[order[:room]])
+        left, begun = left[np.sort(order[room:])], NO_GROUPS
+        wanted -= room
     return np.concatenate(pages)[:k]
 
 
