@@ -24,7 +24,11 @@ from vitrina.settings import PathSettings, ServeSettings, Settings
 def shop_settings(home: Path, deadline_ms: float = 10_000) -> Settings:
     """Settings of a shop that lives in `home`; a deadline that any busy machine keeps."""
     return Settings(
-        paths=PathSettings(bundles=home / "bundles", state=home / "state.sqlite"),
+        paths=PathSettings(
+            bundles=home / "bundles",
+            state=home / "state.sqlite",
+            catalog=home / "catalog.sqlite",
+        ),
         serve=ServeSettings(port=0, reload_seconds=0.05, deadline_ms=deadline_ms),
     )
 

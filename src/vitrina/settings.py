@@ -43,6 +43,10 @@ class PathSettings(Section):
     lake: Path = Field(Path("data/lake"), description="Parquet tables: items, events, quarantine.")
     bundles: Path = Field(Path("data/bundles"), description="The registry: one folder a bundle.")
     runs: Path = Field(Path("data/runs"), description="Training runs: checkpoints and weights.")
+    catalog: Path = Field(
+        Path("data/catalog.sqlite"),
+        description="Changes to the catalog that the server was sent, until a bundle holds them.",
+    )
     state: Path = Field(
         Path("data/state.sqlite"), description="The event log and the shoppers' histories."
     )

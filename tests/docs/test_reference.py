@@ -141,8 +141,10 @@ def test_every_example_works_and_answers_as_shown(client: httpx.Client) -> None:
 def call(client: httpx.Client, method: str, words: list[str]) -> httpx.Response:
     """The request that a curl command line makes, with the tiny shop's items."""
     words = [re.sub("|".join(DEMO_IDS), lambda found: DEMO_IDS[found[0]], word) for word in words]
-    program, address, *options = words
+    program, *words = words
     assert program == "curl"
+    asked = words[1] if words[0] == "-X" else None
+    address, *options = words[2:] if asked else words
     headers, body = {}, []
     for option, value in zip(options[::2], options[1::2], strict=True):
         if option == "-H":
@@ -150,7 +152,7 @@ def call(client: httpx.Client, method: str, words: list[str]) -> httpx.Response:
         else:
             assert option == "-d"
             body.append(value)
-    assert method == ("POST" if body else "GET")
+    assert method == (asked or ("POST" if body else "GET"))
     if body and not headers:  # curl's default
         form = dict(pair for part in body for pair in parse_qsl(part))
         return client.post(address_at(client, address), data=form)

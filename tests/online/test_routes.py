@@ -191,6 +191,8 @@ def test_every_route_is_documented_with_an_example(client: httpx.Client) -> None
     assert set(document["paths"]) == {
         "/v1/events",
         "/v1/recommendations",
+        "/v1/items",
+        "/v1/items:delete",
         "/v1/items/{item_id}",
         "/v1/items/{item_id}/similar",
         "/v1/users/{user_id}/embedding",

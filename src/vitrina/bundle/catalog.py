@@ -66,6 +66,12 @@ class Catalog:
         self.brand = columns.brand
         self.categories = columns.categories
         self.brands = columns.brands
+        self.listed: NDArray[np.bool_] | None = None
+        """[n]: False for items that were deleted since; None while none was."""
+        self.sequence = 0
+        """Number of the last change that this catalog was amended by (`bundle.amend`)."""
+        self._base: Catalog | None = None
+        self._amended_lines: Mapping[int, bytes] = {}
         self._offsets = offsets
         with path.open("rb") as file:
             self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -79,8 +85,36 @@ class Catalog:
         catalog.price, catalog.available = price, available
         return catalog
 
+    @property
+    def base(self) -> Catalog:
+        """The catalog as the bundle has it."""
+        return self if self._base is None else self._base
+
+    def amended(
+        self,
+        columns: CatalogColumns,
+        listed: NDArray[np.bool_] | None,
+        lines: Mapping[int, bytes],
+    ) -> Catalog:
+        """The same items with other columns; lines: JSON objects of rows that are not as stored."""
+        catalog = copy(self)
+        catalog._base = self.base
+        catalog.price, catalog.available = columns.price, columns.available
+        catalog.category, catalog.brand = columns.category, columns.brand
+        catalog.categories, catalog.brands = columns.categories, columns.brands
+        catalog.listed = listed
+        catalog._amended_lines = {**self._amended_lines, **lines}
+        return catalog
+
+    def row_listed(self, row: int) -> bool:
+        """Whether the item is still in the shop's catalog."""
+        return self.listed is None or bool(self.listed[row])
+
     def blob(self, row: int) -> bytes:
-        """The item's JSON object as stored; nothing is parsed. Raises DataError if it is gone."""
+        """The item's JSON object, ready made; nothing is parsed. Raises DataError if it is gone."""
+        amended = self._amended_lines.get(row)
+        if amended is not None:
+            return amended
         line = self._lines[self._offsets[row] : self._offsets[row + 1] - 1]
         if line[:1] != b"{":
             raise DataError(f"The catalog has no line for row {row}.")

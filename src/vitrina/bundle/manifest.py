@@ -31,13 +31,15 @@ WAY_OUT: Final = "Publish again or roll back with 'vitrina rollback'."
 class Lineage:
     """Where a bundle comes from: enough to make it again.
 
-    data_from, data_until: ISO times of the first and last event trained on.
+    data_from, data_until: ISO times of the first and last event trained on. catalog_read_at: when
+    the catalog's files were read, in ISO 8601.
     rows: row counts of items, events, users. seeds: each random seed by its purpose.
     """
 
     code_version: str
     data_from: str | None = None
     data_until: str | None = None
+    catalog_read_at: str | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)

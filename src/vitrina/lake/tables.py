@@ -43,6 +43,7 @@ StoredName = TableName | Literal["duplicates", "waiting"]
 POINTER: Final = "current.json"
 REPORT: Final = "ingest.json"
 PREFIX: Final = "tables-"
+STAMP: Final = "%Y%m%dT%H%M%S%f"
 KEPT_SETS: Final = 2
 
 
@@ -121,6 +122,11 @@ def current_tables(lake: Path) -> Path:
     return folder
 
 
+def tables_made_at(folder: Path) -> datetime:
+    """When the run that made a set of tables began; what it has read is at least as new."""
+    return datetime.strptime(folder.name, f"{PREFIX}{STAMP}").replace(tzinfo=UTC)
+
+
 @contextmanager
 def new_tables(lake: Path) -> Iterator[Path]:
     """A folder to write a new set of tables into; it becomes current if the block succeeds.
@@ -137,7 +143,7 @@ def new_tables(lake: Path) -> Iterator[Path]:
                 f"Another ingest is writing to {lake}. Wait for it to end, then try again."
             ) from error
         _remove_unfinished(lake)
-        name = f"{PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        name = f"{PREFIX}{datetime.now(UTC):{STAMP}}"
         unfinished = lake / f".{name}"
         unfinished.mkdir()
         try:

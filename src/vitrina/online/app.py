@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import vitrina
+from vitrina.online.item_routes import item_routes
 from vitrina.online.operations import operations
 from vitrina.online.problems import install_problem_handlers
 from vitrina.online.routes import routes
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_tags=[
             {"name": "events", "description": "What shoppers do."},
             {"name": "recommendations", "description": "What to show them."},
+            {"name": "catalog", "description": "What the shop sells now."},
             {"name": "lookups", "description": "What is known of shoppers and items."},
             {"name": "operations", "description": "Is it up, and how is it doing."},
         ],
@@ -46,5 +48,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestCounter, telemetry=service.telemetry)
     install_problem_handlers(app)
     app.include_router(routes(service))
+    app.include_router(item_routes(service))
     app.include_router(operations(service))
     return app

@@ -149,7 +149,10 @@ class Retriever:
         """Mask [items] of what passes, or None for everything; the usual one is kept ready."""
         if filters == self._no_filter:
             return self._available
-        return compile_filter(filters, self._columns)
+        passing, listed = compile_filter(filters, self._columns), self._bundle.catalog.listed
+        if listed is None or filters.available_only:  # what was deleted is not available
+            return passing
+        return listed if passing is None else passing & listed
 
     def popular(
         self, allowed: NDArray[np.bool_] | None = None, seen: NDArray[np.int64] = NOTHING.rows

@@ -22,6 +22,17 @@ ITEM: Final[dict[str, Any]] = {
 
 _SHOWN: Final[dict[str, Any]] = {**ITEM, "score": 0.8123, "source": "repurchase", "position": 1}
 
+ITEMS_CHANGE: Final[list[dict[str, Any]]] = [
+    {"item_id": "951590", "price": 1.1},
+    {"item_id": "1082185", "available": False},
+]
+
+ITEMS_ANSWER: Final[dict[str, Any]] = {"accepted": 2, "waiting": []}
+
+ITEM_IDS: Final[dict[str, Any]] = {"item_ids": ["951590", "1082185"]}
+
+DELETED: Final[dict[str, Any]] = {"accepted": 1}
+
 EVENT: Final[dict[str, Any]] = {
     "event_id": "0b9c7c3e-4d0f-4f6e-9a35-6f0d2f5f8c11",
     "user_id": "1024",

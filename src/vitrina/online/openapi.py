@@ -34,6 +34,14 @@ def json_body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def one_or_several(model: type[BaseModel], name: str) -> dict[str, Any]:
+    """The schema of a body that holds one of a model, a list of them, or {name: [...]}."""
+    one = schema_of(model)
+    several = {"type": "array", "items": one}
+    named = {"type": "object", "properties": {name: several}, "required": [name]}
+    return {"oneOf": [one, several, named]}
+
+
 def query_parameters(model: type[BaseModel], leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """`openapi_extra` for a route whose query string holds the model's fields."""
     properties = schema_of(model)["properties"]

@@ -68,6 +68,12 @@ def install_problem_handlers(app: FastAPI) -> None:
         )
 
 
+def json_response(content: Any) -> Response:
+    """Ready bytes of an answer; arrays are lists."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, media_type="application/json")
+
+
 async def read_json(request: Request) -> Any:
     """The body as JSON values. Refuses bodies over 1 MB (413) and text that is not JSON (400)."""
     body = await read_body(request)

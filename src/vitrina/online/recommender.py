@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,6 +139,7 @@ class Recommender:
         self._histories = histories
         self._cache = cache
         self._vectorizer = UserVectorizer(bundle)
+        self._candidates = settings.candidates
         self._retriever = Retriever(bundle, settings.candidates)
         self._ranker = Ranker(bundle.ranking)
         self._codes = item_codes(bundle.item_ids)
@@ -164,6 +166,15 @@ class Recommender:
         items = self._hydrate(best, stages, first)
         cursor = self._cursor(request, best) if len(candidates) > len(best) else None
         return self._answer(request, vector, cached, best, items, cursor, stages)
+
+    def over(self, bundle: Bundle) -> Recommender:
+        """The same recommender over its bundle as amended by the shop (`bundle.amend`)."""
+        recommender = copy(self)
+        recommender.bundle = bundle
+        recommender._retriever = Retriever(bundle, self._candidates)
+        if bundle.catalog.category is not self.bundle.catalog.category:
+            recommender._category = narrowest_category(bundle.catalog.category)
+        return recommender
 
     def similar(
         self, row: int, k: int, stages: Stages | None = None

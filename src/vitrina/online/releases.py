@@ -36,6 +36,7 @@ class Releases:
         self._reload_seconds = reload_seconds
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._swap = threading.Lock()
         self._refused: tuple[str, float] | None = None
         self.recommender: Recommender | None = None
         self.problem: str | None = None
@@ -87,9 +88,18 @@ class Releases:
             kept = f"Serving {serving} on" if serving else "Nothing is served"
             self._report(f"Bundle {version} was refused: {error} {kept}.")
             return
-        self.recommender = recommender
+        with self._swap:
+            self.recommender = recommender
         self.problem = self._refused = None
         log.info("Serving bundle %s (before: %s).", version, serving)
+
+    def exchange(self, serving: Recommender, successor: Recommender) -> bool:
+        """Put a successor in the place of what serves; False if that is something else by now."""
+        with self._swap:
+            if self.recommender is not serving:
+                return False
+            self.recommender = successor
+            return True
 
     def _recently_refused(self, version: str) -> bool:
         if self._refused is None or self._refused[0] != version:

@@ -62,13 +62,13 @@ Moment = Annotated[
 ]
 
 
-class _In(BaseModel):
+class StrictIn(BaseModel):
     """Ids may come as numbers; fields nobody knows are refused, so that a typo is noticed."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
 
-class EventIn(_In):
+class EventIn(StrictIn):
     """One thing a shopper did with an item. Needs a user_id or a session_id."""
 
     event_id: Id | None = Field(
@@ -91,7 +91,7 @@ class EventIn(_In):
         return self
 
 
-class HistoryEventIn(_In):
+class HistoryEventIn(StrictIn):
     """One event of a history sent along with a request."""
 
     item_id: Id
@@ -99,7 +99,7 @@ class HistoryEventIn(_In):
     timestamp: Moment | None = Field(None, description="Default: now.")
 
 
-class RecommendationIn(_In):
+class RecommendationIn(StrictIn):
     """For whom, how many, from what. Without a shopper the answer suits a first visit."""
 
     user_id: UserId | None = None

@@ -1,4 +1,4 @@
-"""The routes shops call: events in; recommendations, similar items and look-ups out.
+"""The routes shops call: events in; recommendations and look-ups of shoppers out.
 
 Handlers read their request themselves and answer with ready bytes: FastAPI's own validation and
 serialisation cost more than the recommendation. `openapi.py` documents them all the same.
@@ -10,15 +10,20 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from vitrina.bundle.bundle import Bundle
 from vitrina.online import examples
 from vitrina.online.deadline import DEADLINE, HEADER, deadline_ms
-from vitrina.online.openapi import answers, json_body, query_parameters, schema_of, with_header
-from vitrina.online.problems import Problem, read_json
+from vitrina.online.openapi import (
+    answers,
+    json_body,
+    one_or_several,
+    query_parameters,
+    schema_of,
+    with_header,
+)
+from vitrina.online.problems import Problem, json_response, read_json
 from vitrina.online.requests import (
     LISTS,
     EventIn,
@@ -30,7 +35,7 @@ from vitrina.online.service import Service
 
 
 def routes(service: Service) -> APIRouter:
-    """Everything under /v1."""
+    """Everything under /v1 but the catalog."""
     router = APIRouter(prefix="/v1")
     event_types = service.settings.events.weights
 
@@ -47,20 +52,7 @@ def routes(service: Service) -> APIRouter:
             "cannot be used, none is stored and the answer names each by index and field."
         ),
         responses=answers(examples.EVENTS_ANSWER, 400, 413, 422, 503),
-        openapi_extra=json_body(
-            {
-                "oneOf": [
-                    schema_of(EventIn),
-                    {"type": "array", "items": schema_of(EventIn)},
-                    {
-                        "type": "object",
-                        "properties": {"events": {"type": "array", "items": schema_of(EventIn)}},
-                        "required": ["events"],
-                    },
-                ]
-            },
-            examples.EVENT,
-        ),
+        openapi_extra=json_body(one_or_several(EventIn, "events"), examples.EVENT),
     )
     async def post_events(request: Request) -> Response:
         content = await read_json(request)
@@ -69,7 +61,7 @@ def routes(service: Service) -> APIRouter:
         except Problem:
             service.telemetry.events.labels("refused").inc()
             raise
-        return _json(await run_in_threadpool(service.record, events))
+        return json_response(await run_in_threadpool(service.record, events))
 
     recommendation_answers = answers(examples.RECOMMENDATIONS, 400, 413, 422, 503)
 
@@ -106,45 +98,6 @@ def routes(service: Service) -> APIRouter:
         return Response(answer.to_json(), media_type="application/json")
 
     @router.get(
-        "/items/{item_id:path}/similar",
-        tags=["recommendations"],
-        summary="Available items that are near this one.",
-        responses=answers(examples.SIMILAR, 404, 422, 503),
-        openapi_extra=with_header({}, *DEADLINE),
-    )
-    async def get_similar(
-        request: Request, item_id: str, k: Annotated[int, Query(ge=1, le=100)] = 20
-    ) -> Response:
-        recommender = service.recommender
-        bundle = recommender.bundle
-        row = _row(bundle, item_id)
-        items, stages = await service.deadlines.keep(
-            lambda stages: recommender.similar(row, k, stages),
-            recommender.breakers,
-            deadline(request) / 1e3,
-        )
-        return _json(
-            {
-                "item_id": item_id,
-                "degraded": stages.degraded,
-                "item_embedding_version": bundle.space.version,
-                "bundle": bundle.manifest.version,
-                "items": items,
-            }
-        )
-
-    @router.get(
-        "/items/{item_id:path}",
-        tags=["lookups"],
-        summary="An item as the serving bundle's catalog has it.",
-        responses=answers(examples.ITEM, 404, 503),
-    )
-    def get_item(item_id: str) -> Response:
-        bundle = service.recommender.bundle
-        blob = bundle.catalog.blob(_row(bundle, item_id))
-        return Response(blob, media_type="application/json")
-
-    @router.get(
         "/users/{user_id:path}/embedding",
         tags=["lookups"],
         summary="The vector a shopper is served with, its versions and its rung.",
@@ -159,7 +112,7 @@ def routes(service: Service) -> APIRouter:
         embedding: dict[str, Any] = {"dim": len(vector.values), "norm": norm}
         if include_vector:
             embedding["vector"] = vector.values
-        return _json(
+        return json_response(
             {
                 "user_embedding": embedding,
                 "user_embedding_version": vector.user_embedding_version,
@@ -182,21 +135,9 @@ def routes(service: Service) -> APIRouter:
             {"item_id": item_id, "event_type": event_type, "timestamp": _iso(moment)}
             for item_id, event_type, moment in columns
         ]
-        return _json({"user_id": user_id, "events": events})
+        return json_response({"user_id": user_id, "events": events})
 
     return router
-
-
-def _json(content: Any) -> Response:
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, media_type="application/json")
-
-
-def _row(bundle: Bundle, item_id: str) -> int:
-    row = bundle.row_of_item.get(item_id)
-    if row is None:
-        raise Problem(404, f"Bundle {bundle.manifest.version} has no item '{item_id[:200]}'.")
-    return row
 
 
 def _iso(moment_us: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
 from vitrina.online.deadline import Deadlines
+from vitrina.online.live_catalog import LiveCatalog
 from vitrina.online.problems import Problem
 from vitrina.online.recommender import Recommendation, Recommender, Request
 from vitrina.online.releases import Releases
@@ -16,6 +17,7 @@ from vitrina.online.stages import Stages, make_breakers
 from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
+from vitrina.state.catalog_changes import CatalogChanges
 from vitrina.state.sqlite import SqliteState
 from vitrina.state.vector_cache import LruVectorCache
 
@@ -38,12 +40,15 @@ class Service:
         self.releases = Releases(
             Registry(settings.paths.bundles), self._make_recommender, serve.reload_seconds
         )
+        self.catalog = LiveCatalog(CatalogChanges(settings.paths.catalog), self.releases)
 
     def start(self) -> None:
         """Load the promoted bundle, if any, and follow the registry from now on."""
         self.releases.start()
+        self.catalog.start()
 
     def stop(self) -> None:
+        self.catalog.stop()
         self.releases.stop()
         self.state.close()
 
@@ -109,4 +114,5 @@ class Service:
     def _make_recommender(self, bundle: Bundle) -> Recommender:
         serve = self.settings.serve
         breakers = make_breakers(serve.deadline_ms)
+        bundle = self.catalog.over(bundle)
         return Recommender(bundle, self.state, self.cache, serve, breakers)

@@ -23,6 +23,7 @@ from vitrina.index.tuning import build_index
 from vitrina.lake.catalog import catalog_rows
 from vitrina.lake.sequences import Interactions, popularity
 from vitrina.lake.split import to_datetime
+from vitrina.lake.tables import current_tables, tables_made_at
 from vitrina.schema import REPURCHASE_EVENT
 from vitrina.settings import Settings
 from vitrina.space import Vectors
@@ -173,6 +174,7 @@ def _lineage(settings: Settings, data: TrainingData, users: int) -> Lineage:
         code_version=__version__,
         data_from=to_datetime(int(times.min())).isoformat(),
         data_until=to_datetime(int(times.max())).isoformat(),
+        catalog_read_at=tables_made_at(current_tables(settings.paths.lake)).isoformat(),
         rows={"items": len(data.catalog), "events": len(data.interactions), "users": users},
         settings=settings.model_dump(mode="json", exclude={"paths", "lake", "serve"}),
         seeds={"train": settings.train.seed},
