@@ -31,6 +31,14 @@ class SourceError(VitrinaError):
     """A bucket or a database cannot be reached, or refuses; what it holds is unknown."""
 
 
+class StateError(VitrinaError):
+    """The store of events and histories takes or gives nothing at the moment."""
+
+
+class SessionTaken(VitrinaError):
+    """A session was to join a user, and belongs to another one."""
+
+
 class TrainingError(VitrinaError):
     """Training cannot start or go on: too little data, a NaN loss, a foreign checkpoint."""
 

@@ -65,6 +65,12 @@ LOOKS: Final = ("view", "click")
 REPURCHASE_EVENT: Final = "purchase"
 """The event type whose repetition feeds the repurchase source ("Buy again")."""
 
+PERSONALISATION: Final = "personalisation"
+TRAINING: Final = "training"
+PURPOSES: Final = (PERSONALISATION, TRAINING, "audiences")
+"""What a person may agree to: that an event shapes their own recommendations, that models learn
+from it, that it places them in a group."""
+
 RECENT_DAYS: Final = 60.0
 """τ of `Purchases.recent`: a purchase this old counts 1/e of one made now."""
 
@@ -79,7 +85,7 @@ class Event:
     """Something a shopper did with an item.
 
     One of `user_id` and `session_id` is set. `event_id` makes the event idempotent: the same id
-    sent twice is one event.
+    sent twice is one event. purposes: of `PURPOSES`, those that the person has agreed to.
     """
 
     event_id: str
@@ -92,6 +98,7 @@ class Event:
     value: float | None = None
     request_id: str | None = None
     position: int | None = None
+    purposes: tuple[str, ...] = PURPOSES
 
     @property
     def history_key(self) -> str:

@@ -30,6 +30,8 @@ from vitrina.settings_sources import Source, checked_sources, hide_passwords
 SETTINGS_FILE = "vitrina.toml"
 ENV_PREFIX = "VITRINA_"
 
+_SCHEMES = {"log": ("postgresql://", "postgres://"), "redis": ("redis://", "rediss://", "unix://")}
+
 
 class Section(BaseModel):
     """A table of `vitrina.toml`. Unknown keys are errors: a typo must not pass for a setting."""
@@ -50,6 +52,38 @@ class PathSettings(Section):
     state: Path = Field(
         Path("data/state.sqlite"), description="The event log and the shoppers' histories."
     )
+
+
+class StateSettings(Section):
+    """Where events and histories are kept: in the file `paths.state`, unless servers share them."""
+
+    log: str | None = Field(
+        None,
+        description="postgresql://…: the event log, histories and identities, for any number of "
+        "servers. A password is better left to PGPASSWORD or ~/.pgpass.",
+    )
+    redis: str | None = Field(
+        None,
+        description="redis://…: copies of histories, so that PostgreSQL is asked for each "
+        "shopper but once an hour. Needs `log`.",
+    )
+    redis_timeout_ms: float = Field(
+        20.0, gt=0, description="How long a request waits for Redis before it does without."
+    )
+
+    @field_validator("log", "redis")
+    @classmethod
+    def _an_address(cls, address: str | None, info: ValidationInfo) -> str | None:
+        schemes = _SCHEMES[str(info.field_name)]
+        if address is not None and not address.startswith(schemes):
+            raise ValueError(f"takes an address that begins with {' or '.join(schemes)}")
+        return address
+
+    @model_validator(mode="after")
+    def _redis_has_a_source(self) -> Self:
+        if self.redis is not None and self.log is None:
+            raise ValueError("'redis' holds copies of what 'log' holds: name a log, too")
+        return self
 
 
 class LakeSettings(Section):
@@ -231,6 +265,7 @@ class Settings(Section):
     """Everything in `vitrina.toml`."""
 
     paths: PathSettings = Field(default_factory=PathSettings)
+    state: StateSettings = Field(default_factory=StateSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
     spark: SparkSettings = Field(default_factory=SparkSettings)
     events: EventSettings = Field(default_factory=EventSettings)

@@ -141,19 +141,21 @@ def _bundle(settings: Settings) -> Finding:
 
 
 def _state(settings: Settings) -> Finding:
-    from vitrina.state.sqlite import SqliteState
+    from vitrina.settings_sources import hide_passwords
+    from vitrina.state.opening import open_state
 
-    file = settings.paths.state
-    if not file.exists():
+    log, file = settings.state.log, settings.paths.state
+    if log is None and not file.exists():
         return Finding(
             "state", "open", f"no {file}", "'vitrina ingest' and 'vitrina serve' make it."
         )
-    state = SqliteState(file)
+    state = open_state(settings)
     try:
         some = bool(state.shoppers(1))
     finally:
         state.close()
-    return Finding("state", "ok", f"{file} holds {'histories' if some else 'no history yet'}")
+    place = file if log is None else hide_passwords(log)
+    return Finding("state", "ok", f"{place} holds {'histories' if some else 'no history yet'}")
 
 
 def _port(settings: Settings) -> Finding:

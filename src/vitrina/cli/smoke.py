@@ -81,9 +81,9 @@ def _server(config: Path) -> Iterator[str]:
 def _some_shopper(config: Path) -> str:
     """The first shopper with a history."""
     from vitrina.settings import load_settings
-    from vitrina.state.sqlite import SqliteState
+    from vitrina.state.opening import open_state
 
-    state = SqliteState(load_settings(config).paths.state)
+    state = open_state(load_settings(config))
     try:
         shoppers = state.shoppers(1)
     finally:

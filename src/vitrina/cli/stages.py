@@ -40,13 +40,13 @@ def compact_log(settings: Settings) -> Compaction:
     """The event log into the lake's tables. Raises DataError when there is no log."""
     from vitrina.lake.compaction import compact
     from vitrina.lake.ingest import STAGES
-    from vitrina.state.sqlite import SqliteState
+    from vitrina.state.opening import open_state
 
-    if not settings.paths.state.exists():
+    if settings.state.log is None and not settings.paths.state.exists():
         raise DataError(
             f"There is no event log at {settings.paths.state}: nothing has been served yet."
         )
-    state = SqliteState(settings.paths.state)
+    state = open_state(settings)
     try:
         with reporting("Compacting") as report:
             return compact(
@@ -79,12 +79,12 @@ def find_drift(settings: Settings, a: Path, b: Path) -> dict[str, Any]:
 def load_histories(settings: Settings) -> int:
     """The lake's events into the shoppers' histories; returns how many events."""
     from vitrina.lake.histories import load_history_columns
-    from vitrina.state.sqlite import SqliteState
+    from vitrina.state.opening import open_state
 
     with reporting("Loading histories") as report:
         report(None, "reading the lake")
         columns = load_history_columns(settings.paths.lake)
-        state = SqliteState(settings.paths.state)
+        state = open_state(settings)
         try:
             report(None, f"writing {len(columns):,} events")
             state.load_histories(

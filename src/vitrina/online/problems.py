@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from vitrina.errors import StateError
+
 MAX_BODY_BYTES = 1_000_000
 
 
@@ -44,6 +46,10 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def refused(_: Request, problem: Problem) -> Response:
         return problem_response(problem)
+
+    @app.exception_handler(StateError)
+    async def stateless(_: Request, error: StateError) -> Response:
+        return problem_response(Problem(503, f"{error} Try again."))
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:

@@ -61,12 +61,12 @@ class Request:
 class Past:
     """What is known of a shopper when the request arrives.
 
-    generation: of the cache, taken before the history was read; None: nothing to cache.
+    stored: whether it is what the store has of them, so that their vector is worth keeping.
     """
 
     history: History = field(default_factory=History)
     purchases: Purchases = field(default_factory=Purchases)
-    generation: int | None = None
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +213,7 @@ class Recommender:
         return stages.call("history store", lambda: self._stored(key))
 
     def _stored(self, key: str) -> Past:
-        generation = None if self._cache is None else self._cache.generation(key)
-        return Past(
-            self._histories.recent(key, self.bundle.manifest.max_history),
-            self._histories.purchases(key),
-            generation,
-        )
+        return Past(*self._histories.shopper(key, self.bundle.manifest.max_history), stored=True)
 
     def _user_vector(
         self, request: Request, past: Past, stages: Stages
@@ -227,18 +222,21 @@ class Recommender:
 
         A cached vector also serves a shopper whose history cannot be read.
         """
-        cache, key, generation = self._cache, request.key, past.generation
+        cache, key = self._cache, request.key
         if cache is None or key is None or request.history is not None:
             return self._vectorizer.vector(past.history, stages), None
         faults = len(stages.degraded)
-        versions = self.bundle.user_embedding_version, self.bundle.space.version
-        found = stages.optional("user_vector", "vector cache", lambda: cache.get(*versions, key))
+        versions = self.bundle.user_embedding_version, self.bundle.space
+        history = past.history if past.stored else None
+        found = stages.optional(
+            "user_vector", "vector cache", lambda: cache.get(*versions, key, history)
+        )
         if found is not None:
             return found, True
         made = self._vectorizer.vector(past.history, stages)
         # A makeshift vector is not worth keeping, nor is one of a history that was not read.
-        if made is not None and generation is not None and len(stages.degraded) == faults:
-            stages.optional("user_vector", "vector cache", lambda: cache.put(key, made, generation))
+        if made is not None and history is not None and len(stages.degraded) == faults:
+            stages.optional("user_vector", "vector cache", lambda: cache.put(key, made, history))
         return made, False
 
     def _retrieve(

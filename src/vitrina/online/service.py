@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
+from vitrina.errors import StateError
 from vitrina.online.deadline import Deadlines
 from vitrina.online.live_catalog import LiveCatalog
 from vitrina.online.problems import Problem
@@ -18,7 +18,7 @@ from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
 from vitrina.state.catalog_changes import CatalogChanges
-from vitrina.state.sqlite import SqliteState
+from vitrina.state.opening import open_state
 from vitrina.state.vector_cache import LruVectorCache
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Service:
     """State, cache, the bundle in service and the counters. Safe to use from many threads.
 
-    Raises DataError when the state file cannot be used.
+    Raises DataError when the state cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -35,7 +35,7 @@ class Service:
         self.settings = settings
         self.telemetry = Telemetry()
         self.deadlines = Deadlines()
-        self.state = SqliteState(settings.paths.state)
+        self.state = open_state(settings)
         self.cache = LruVectorCache(serve.cache_size, serve.cache_ttl_hours * 3600)
         self.releases = Releases(
             Registry(settings.paths.bundles), self._make_recommender, serve.reload_seconds
@@ -64,17 +64,15 @@ class Service:
         """Store events durably; the shoppers' next recommendations take them into account.
 
         Items the serving bundle lacks are stored as well (the catalog may be newer than the
-        bundle) and counted in `unknown_items`. Raises Problem (503) if the disk takes none.
+        bundle) and counted in `unknown_items`. Raises Problem (503) if the store takes none.
         """
         try:
             accepted = self.state.append(events)
-        except sqlite3.Error as error:
+        except StateError as error:
             log.exception("Events could not be stored.")
             raise Problem(
-                503, f"No event was stored ({error}). Send them again; ids count once."
+                503, f"No event was stored: {error} Send them again; ids count once."
             ) from error
-        for key in {event.history_key for event in events}:
-            self.cache.invalidate(key)
         duplicates = len(events) - accepted
         self.telemetry.events.labels("accepted").inc(accepted)
         self.telemetry.events.labels("duplicate").inc(duplicates)

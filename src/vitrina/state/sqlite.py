@@ -1,14 +1,15 @@
-"""The embedded event log and history store: one SQLite file, in write-ahead mode.
+"""The embedded store: one SQLite file, in write-ahead mode (`sqlite_tables` has its tables).
 
-Three tables. `event_log` is the record: appended to, one row an event, idempotent by event_id,
-and trimmed of what the lake has; `log_identity` names it.
+`event_log` is the record: appended to, one row an event, idempotent by event_id, and trimmed of
+what the lake has; `log_identity` names it.
 `history` and `purchases` are what the request path reads, clustered by shopper: a history is the
 set of (shopper, moment, item, type) found in the log or in the last import from the lake, so that
 an event both hold counts once; `purchases` counts the purchase rows of `history`. All three change
 in one transaction.
 
 Durability: `synchronous=FULL` makes the log reach the disk before `append` returns, so an
-acknowledged event survives kill -9 and a power cut. Several processes may open one file.
+acknowledged event survives kill -9 and a power cut. Appends that arrive meanwhile share the next
+transaction (`group_commit`). Several processes may open one file.
 """
 
 from __future__ import annotations
@@ -16,107 +17,40 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
-from vitrina.errors import DataError
+from vitrina.errors import DataError, SessionTaken, StateError
 from vitrina.schema import (
+    PERSONALISATION,
     REPURCHASE_EVENT,
     Event,
     History,
     Purchases,
-    anonymous_key,
 )
-from vitrina.state.base import LogRows, forgetting
+from vitrina.state import sqlite_statements as sql
+from vitrina.state.base import (
+    TAKEN,
+    Dossier,
+    Erasure,
+    LogRows,
+    Receipt,
+    forgetting,
+    subject_of,
+)
+from vitrina.state.group_commit import GroupCommit
+from vitrina.state.rows import columns_of, event_fields, log_rows, without_erased
+from vitrina.state.sqlite_tables import prepare_tables
 
-APPLICATION_ID = 0x56697472  # "Vitr", in the file's header: this database is ours
-FORMAT = 2
 BUSY_SECONDS = 30.0
 """How long one process waits for another's write; a bulk import takes seconds."""
 
-_SESSION = anonymous_key("")
-_YEAR_2020_US = 1_577_836_800_000_000
-
-_TABLES = """
-CREATE TABLE event_log (
-    offset INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL UNIQUE,
-    item_id TEXT NOT NULL,
-    event_type TEXT NOT NULL,
-    timestamp_us INTEGER NOT NULL,
-    user_id TEXT,
-    session_id TEXT,
-    device_type TEXT,
-    value REAL,
-    request_id TEXT,
-    position INTEGER,
-    received_at_us INTEGER NOT NULL
-) STRICT;
-CREATE TABLE history (
-    key TEXT NOT NULL,
-    timestamp_us INTEGER NOT NULL,
-    item_id TEXT NOT NULL,
-    event_type TEXT NOT NULL,
-    PRIMARY KEY (key, timestamp_us, item_id, event_type)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE purchases (
-    key TEXT NOT NULL,
-    item_id TEXT NOT NULL,
-    count INTEGER NOT NULL,
-    last_us INTEGER NOT NULL,
-    recent REAL NOT NULL,
-    PRIMARY KEY (key, item_id)
-) STRICT, WITHOUT ROWID;
-"""
-
-# New in format 2.
-_NAME_THE_LOG = (
-    "CREATE TABLE log_identity (id TEXT NOT NULL) STRICT",
-    "INSERT INTO log_identity (id) VALUES (lower(hex(randomblob(8))))",
-)
-
-_FIELDS = tuple(field.name for field in fields(Event))
-_EVENT_COLUMNS = ", ".join(_FIELDS)
-_APPEND = f"""
-INSERT INTO event_log ({_EVENT_COLUMNS}, received_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (event_id) DO NOTHING"""
-_REMEMBER = """
-INSERT INTO history (key, timestamp_us, item_id, event_type) VALUES (?, ?, ?, ?)
-ON CONFLICT DO NOTHING"""
-_COUNT_PURCHASE = """
-INSERT INTO purchases (key, item_id, count, last_us, recent) VALUES (?, ?, 1, ?, 1.0)
-ON CONFLICT (key, item_id) DO UPDATE SET
-    count = count + 1,
-    last_us = max(last_us, excluded.last_us),
-    recent = CASE WHEN excluded.last_us > last_us
-        THEN recent * forgetting(excluded.last_us - last_us) + 1.0
-        ELSE recent + forgetting(last_us - excluded.last_us) END"""
-_READ = f"SELECT offset, {_EVENT_COLUMNS} FROM event_log WHERE offset > ? ORDER BY offset LIMIT ?"
-_TRIM = """
-DELETE FROM event_log WHERE offset IN (
-    SELECT offset FROM event_log WHERE offset < ? AND received_at_us < ? LIMIT ?)"""
-_TRIMMED_AT_ONCE = 5_000
-_RECENT = """
-SELECT item_id, event_type, timestamp_us FROM history WHERE key = ?
-ORDER BY timestamp_us DESC, item_id DESC, event_type DESC LIMIT ?"""
-_PURCHASES = "SELECT item_id, count, last_us, recent FROM purchases WHERE key = ?"
-_NEXT_KEY = "SELECT min(key) FROM history WHERE key > ?"
-_REPLAY_LOG = """
-INSERT INTO history (key, timestamp_us, item_id, event_type)
-SELECT coalesce(user_id, ? || session_id), timestamp_us, item_id, event_type FROM event_log
-WHERE true ON CONFLICT DO NOTHING"""
-_COUNT_ALL_PURCHASES = """
-INSERT INTO purchases (key, item_id, count, last_us, recent)
-SELECT key, item_id, count(*), max(timestamp_us),
-    -- By way of a moment between, which cancels out: one pass, the newest not yet known.
-    forgetting(max(timestamp_us) - :between) * sum(forgetting(:between - timestamp_us))
-FROM history WHERE event_type = :purchase GROUP BY key, item_id"""
-
 
 class SqliteState:
-    """`EventLog` and `HistoryStore` in one SQLite file, safe to use from many threads.
+    """`State` in one SQLite file, safe to use from many threads.
 
     path: the file, made where there is none; None keeps a private store in memory (evaluation,
     notebooks). Raises DataError for a file that is not a Vitrina state database.
@@ -128,12 +62,16 @@ class SqliteState:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        self._commits = GroupCommit(self._write, _may_be_one_callers_fault)
         try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
-            self._prepare()
-        except sqlite3.DatabaseError as error:
+            with self._transaction() as db:
+                prepare_tables(db, path)
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            self._log_id = str(self._writer.execute("SELECT id FROM log_identity").fetchone()[0])
+        except (OSError, sqlite3.DatabaseError) as error:
             raise DataError(
                 f"{path} cannot be used as the event log: {error}. Move the file aside (or set "
                 f"another [paths] state) and the next start makes a new one."
@@ -142,34 +80,23 @@ class SqliteState:
     def append(self, events: Sequence[Event]) -> int:
         """Store events durably and in the histories, all or none; returns how many were new.
 
-        An event_id already in the log is skipped, whatever else the event says.
+        An event_id already in the log is skipped, whatever else the event says, and so is what
+        happened to a person before they were erased. Raises StateError if none was stored.
         """
-        received_us = time.time_ns() // 1000
-        new = 0
-        with self._transaction() as db:
-            for event in events:
-                if not db.execute(_APPEND, (*_columns_of(event), received_us)).rowcount:
-                    continue
-                new += 1
-                key, moment = event.history_key, event.timestamp_us
-                row = (key, moment, event.item_id, event.event_type)
-                is_new = db.execute(_REMEMBER, row).rowcount
-                if is_new and event.event_type == REPURCHASE_EVENT:
-                    db.execute(_COUNT_PURCHASE, (key, event.item_id, moment))
-        return new
+        try:
+            return self._commits.append(events)
+        except (sqlite3.Error, OverflowError) as error:
+            store = self._path or "The store in memory"
+            raise StateError(f"{store} took none of these events: {error}.") from error
 
     def read(self, after: int, limit: int) -> LogRows:
         """Up to `limit` events with an offset above `after`, in offset order."""
         with self._reading() as db:
-            rows = db.execute(_READ, (after, limit)).fetchall()
-        offsets, *columns = zip(*rows, strict=True) if rows else [()] * (1 + len(_FIELDS))
-        return LogRows(offsets, dict(zip(_FIELDS, columns, strict=True)))
+            return log_rows(db.execute(sql.READ, (after, limit)).fetchall())
 
     def log_id(self) -> str:
         """A name that no other log has; offsets count within it."""
-        with self._reading() as db:
-            (name,) = db.execute("SELECT id FROM log_identity").fetchone()
-        return str(name)
+        return self._log_id
 
     def event_id_at(self, offset: int) -> str | None:
         """The event at an offset; None if the log has none there."""
@@ -184,9 +111,17 @@ class SqliteState:
         while last:
             # In steps, so that a server's events wait for milliseconds and not for all of it.
             with self._transaction() as db:
-                last = db.execute(_TRIM, (before, received_before_us, _TRIMMED_AT_ONCE)).rowcount
+                last = db.execute(
+                    sql.TRIM, (before, received_before_us, sql.TRIMMED_AT_ONCE)
+                ).rowcount
             deleted += last
         return deleted
+
+    def erasures(self) -> list[Erasure]:
+        """Every erasure so far, oldest first."""
+        with self._reading() as db:
+            rows = db.execute(sql.ERASURES).fetchall()
+        return [Erasure(*row) for row in rows]
 
     def recent(self, key: str, limit: int) -> History:
         """The newest `limit` events by timestamp, oldest first; empty for an unknown key.
@@ -195,17 +130,18 @@ class SqliteState:
         differs between a log and its copies, changes nothing.
         """
         with self._reading() as db:
-            rows = db.execute(_RECENT, (key, limit)).fetchall()
-        if not rows:
-            return History()
-        rows.reverse()
-        return History(*zip(*rows, strict=True))
+            return _recent(db, _owner(db, key), limit)
 
     def purchases(self, key: str) -> Purchases:
         """Everything the shopper has bought, by item; empty for an unknown key."""
         with self._reading() as db:
-            rows = db.execute(_PURCHASES, (key,)).fetchall()
-        return Purchases(*zip(*rows, strict=True)) if rows else Purchases()
+            return _purchases(db, _owner(db, key))
+
+    def shopper(self, key: str, limit: int) -> tuple[History, Purchases]:
+        """`recent` and `purchases` at once."""
+        with self._reading() as db:
+            owner = _owner(db, key)
+            return _recent(db, owner, limit), _purchases(db, owner)
 
     def shoppers(self, limit: int) -> list[str]:
         """Up to `limit` user ids that have a history, in order; anonymous visitors left out.
@@ -216,14 +152,74 @@ class SqliteState:
         with self._reading() as db:
             key = ""
             while len(found) < limit:
-                (key,) = db.execute(_NEXT_KEY, (key,)).fetchone()
+                (key,) = db.execute(sql.NEXT_KEY, (key,)).fetchone()
                 if key is None:
                     break
-                if key.startswith(_SESSION):
-                    key = _SESSION + "\U0010ffff"  # past the last of them
+                if key.startswith(sql.SESSION):
+                    key = sql.SESSION + "\U0010ffff"  # past the last of them
                 else:
                     found.append(key)
         return found
+
+    def identify(self, session_id: str, user_id: str) -> bool:
+        """Let a session's events, past and to come, be the user's; False if they were already."""
+        now_us = time.time_ns() // 1000
+        with self._transaction() as db:
+            found = db.execute(sql.JOINED, (session_id,)).fetchone()
+            if found is not None:
+                if found[0] != user_id:
+                    raise SessionTaken(TAKEN)
+                return False
+            db.execute("INSERT INTO identities VALUES (?, ?, ?)", (session_id, user_id, now_us))
+            _join_histories(db, sql.OF_SESSION_ID, session_id)
+            for key in (sql.SESSION + session_id, user_id):
+                db.execute("DELETE FROM purchases WHERE key = ?", (key,))
+                db.execute(sql.COUNT_PURCHASES.format(of=sql.OF_ONE), {**sql.COUNTED, "key": key})
+        return True
+
+    def export(self, key: str) -> Dossier:
+        """Everything held of the person with this history key."""
+        with self._reading() as db:
+            owner = _owner(db, key)
+            of, name = _whose(owner)
+            events = db.execute(
+                f"SELECT {sql.EVENT_OF_OWNER} FROM {sql.JOINED_LOG} WHERE {of} ORDER BY offset",
+                {"key": name},
+            )
+            return Dossier(
+                sessions=[row[0] for row in db.execute(sql.SESSIONS, (owner,))],
+                events=[event_fields(row) for row in events],
+                history=_recent(db, owner, -1),
+                purchases=_purchases(db, owner),
+            )
+
+    def erase(self, key: str) -> Receipt:
+        """Delete a person everywhere, and remember that, so that nothing brings them back."""
+        with self._transaction() as db:
+            if _owner(db, key) != key:
+                raise SessionTaken(TAKEN)
+            of, name = _whose(key)
+            keys = [key, *(sql.SESSION + row[0] for row in db.execute(sql.SESSIONS, (key,)))]
+            offsets, newest_us = [], time.time_ns() // 1000
+            for offset, moment in db.execute(
+                f"SELECT offset, timestamp_us FROM {sql.JOINED_LOG} WHERE {of}", {"key": name}
+            ):
+                offsets.append((offset,))
+                newest_us = max(newest_us, moment)
+            db.executemany("DELETE FROM event_log WHERE offset = ?", offsets)
+            deleted = {
+                table: db.execute(f"DELETE FROM {table} WHERE key = ?", (key,)).rowcount
+                for table in ("history", "purchases", "withheld")
+            }
+            db.execute("DELETE FROM identities WHERE user_id = ?", (key,))
+            receipt_id = uuid.uuid4().hex
+            db.executemany(
+                "INSERT INTO erasures (subject, erased_at_us, receipt_id) VALUES (?, ?, ?)",
+                [(subject_of(self._log_id, each), newest_us, receipt_id) for each in keys],
+            )
+        return Receipt(
+            receipt_id, newest_us, keys, len(offsets), deleted["history"], deleted["purchases"]
+        )
 
     def load_histories(
         self,
@@ -238,16 +234,20 @@ class SqliteState:
         histories until the import is complete.
         """
         rows = sorted(zip(keys, timestamps_us, item_ids, event_types, strict=True))
-        with self._transaction() as db:
-            db.execute("DELETE FROM history")
-            db.execute("DELETE FROM purchases")
-            db.executemany(_REMEMBER, rows)
-            db.execute(_REPLAY_LOG, (_SESSION,))
-            db.execute(
-                _COUNT_ALL_PURCHASES, {"purchase": REPURCHASE_EVENT, "between": _YEAR_2020_US}
-            )
-        with self._write_lock:
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            with self._transaction() as db:
+                erasures = [Erasure(*row) for row in db.execute(sql.ERASURES)]
+                db.execute("DELETE FROM history")
+                db.execute("DELETE FROM purchases")
+                db.executemany(sql.REMEMBER, without_erased(rows, self._log_id, erasures))
+                db.execute(sql.REPLAY_LOG)
+                _join_histories(db, sql.ALL)
+                db.execute(sql.LEAVE_OUT_WITHHELD)
+                db.execute(sql.COUNT_PURCHASES.format(of=""), sql.COUNTED)
+            with self._write_lock:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StateError(f"The histories could not be written: {error}.") from error
 
     def close(self) -> None:
         """Close every connection; the store cannot be used afterwards."""
@@ -256,6 +256,33 @@ class SqliteState:
             for connection in (*self._readers, self._writer):
                 connection.close()
             self._readers.clear()
+
+    def _write(self, groups: Sequence[Sequence[Event]]) -> list[int]:
+        """Several callers' events in one transaction; returns how many of each were new."""
+        received_us = time.time_ns() // 1000
+        with self._transaction() as db:
+            (erased,) = db.execute(sql.ANY_ERASED).fetchone()
+            return [
+                sum(self._write_one(db, event, received_us, bool(erased)) for event in events)
+                for events in groups
+            ]
+
+    def _write_one(
+        self, db: sqlite3.Connection, event: Event, received_us: int, erased: bool
+    ) -> bool:
+        """Whether the event was new. erased: whether anybody ever was."""
+        key, moment = event.history_key, event.timestamp_us
+        if erased and _was_erased(db, subject_of(self._log_id, key), moment):
+            return False
+        if not db.execute(sql.APPEND, (*columns_of(event), received_us)).rowcount:
+            return False
+        key = _owner(db, key)
+        row = (key, moment, event.item_id, event.event_type)
+        if PERSONALISATION not in event.purposes:
+            db.execute(sql.WITHHOLD, row)
+        elif db.execute(sql.REMEMBER, row).rowcount and event.event_type == REPURCHASE_EVENT:
+            db.execute(sql.COUNT_PURCHASE, (key, event.item_id, moment))
+        return True
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -269,33 +296,6 @@ class SqliteState:
         db.execute("PRAGMA cache_size = -65536")  # 64 MiB
         db.execute("PRAGMA mmap_size = 1073741824")
         return db
-
-    def _prepare(self) -> None:
-        """Make the tables in an empty database, or check that the ones there are ours."""
-        with self._transaction() as db:
-            (application,) = db.execute("PRAGMA application_id").fetchone()
-            (found,) = db.execute("PRAGMA user_version").fetchone()
-            (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            if application == 0 and tables == 0:
-                for statement in (*_TABLES.split(";\n"), *_NAME_THE_LOG):
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {FORMAT}")
-            elif application != APPLICATION_ID:
-                raise DataError(
-                    f"{self._path} is a database of another program ({tables} tables that are "
-                    f"not Vitrina's). Point [paths] state to a file of its own."
-                )
-            elif found == 1:
-                for statement in _NAME_THE_LOG:
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {FORMAT}")
-            elif found != FORMAT:
-                raise DataError(
-                    f"{self._path} has state format {found}, this version of Vitrina reads "
-                    f"{FORMAT}. Use the version that wrote it, or point [paths] state elsewhere."
-                )
-        self._writer.execute("PRAGMA journal_mode = WAL")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -327,17 +327,55 @@ class SqliteState:
         yield db
 
 
-def _columns_of(event: Event) -> tuple[object, ...]:
-    """The event in the order of _EVENT_COLUMNS, which is that of the dataclass's fields."""
-    return (
-        event.event_id,
-        event.item_id,
-        event.event_type,
-        event.timestamp_us,
-        event.user_id,
-        event.session_id,
-        event.device_type,
-        event.value,
-        event.request_id,
-        event.position,
-    )
+_FAULTY_EVENT: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+)
+
+
+def _owner(db: sqlite3.Connection, key: str) -> str:
+    """Whose history a key reads: of a session that has joined a user, the user's."""
+    if not key.startswith(sql.SESSION):
+        return key
+    found = db.execute(sql.JOINED, (key.removeprefix(sql.SESSION),)).fetchone()
+    return key if found is None else str(found[0])
+
+
+def _whose(key: str) -> tuple[str, str]:
+    """A condition for the log's rows of a history key, and its parameter."""
+    if key.startswith(sql.SESSION):
+        return sql.OF_SESSION, key.removeprefix(sql.SESSION)
+    return sql.OF_USER, key
+
+
+def _recent(db: sqlite3.Connection, owner: str, limit: int) -> History:
+    rows = db.execute(sql.RECENT, (owner, limit)).fetchall()
+    if not rows:
+        return History()
+    rows.reverse()
+    return History(*zip(*rows, strict=True))
+
+
+def _purchases(db: sqlite3.Connection, owner: str) -> Purchases:
+    rows = db.execute(sql.PURCHASES, (owner,)).fetchall()
+    return Purchases(*zip(*rows, strict=True)) if rows else Purchases()
+
+
+def _join_histories(db: sqlite3.Connection, which: str, session_id: str = "") -> None:
+    """Move what is under the keys of sessions that have joined users to these."""
+    values = {"session": sql.SESSION, "session_id": session_id}
+    for table in ("history", "withheld"):
+        for statement in (sql.MOVE, sql.MOVED):
+            text = statement.format(table=table, which=which)
+            db.execute(text, {name: each for name, each in values.items() if f":{name}" in text})
+
+
+def _was_erased(db: sqlite3.Connection, subject: str, moment: int) -> bool:
+    return db.execute(sql.ERASED, (subject, moment)).fetchone() is not None
+
+
+def _may_be_one_callers_fault(error: BaseException) -> bool:
+    """Whether others' events may be stored although these were not."""
+    return isinstance(error, _FAULTY_EVENT)

@@ -1,0 +1,198 @@
+"""Shoppers' histories in Redis: copies of what PostgreSQL holds, for whoever is shopping now.
+
+    hist:<log id>:<history key>     a sorted set, all there is of one shopper
+        score ≥ 0     an event: its moment (µs); item, type and moment
+        score −1      purchases: a JSON list of columns; an item's largest count is the newest
+        score −2      whose copy it is: of a session that has joined a user, the user's key
+    lease:<log id>:<history key>    who may write the copy that is missing
+
+A copy is made by the reader that misses it, kept up to date by whoever commits events, and gone
+after an hour, come what may. Between a reader's look at PostgreSQL and their writing of the copy
+an event may come: whoever commits takes the lease away, and the copy is not written. Every change
+may be told twice and in any order, so that processes need not take turns.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from vitrina.errors import StateError
+from vitrina.schema import History, Purchases
+from vitrina.state.postgres import Changes, PostgresState
+from vitrina.state.postgres_statements import SESSION
+from vitrina.state.redis_link import RedisLink
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+HELD_EVENTS: Final = 1_000
+"""Events in a copy when it is made; whoever asks for more asks PostgreSQL."""
+
+COPY_SECONDS: Final = 3_600
+LEASE_MS: Final = 5_000
+
+_READ: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    local taken = redis.pcall('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3])
+    return taken and not taken.err and 1 or 0
+end
+return {
+    redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', 0, 'LIMIT', 0, ARGV[1]),
+    redis.call('ZRANGEBYSCORE', KEYS[1], -2, -1)
+}"""
+_FILL: Final = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('ZADD', KEYS[1], unpack(ARGV, 3))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1"""
+# Where there is no room for the event, the copy goes.
+_ADD: Final = """
+redis.call('DEL', KEYS[2])
+if redis.call('EXISTS', KEYS[1]) == 1 then
+    local added = redis.pcall('ZADD', KEYS[1], unpack(ARGV))
+    if type(added) == 'table' then redis.call('DEL', KEYS[1]) end
+end
+return 1"""
+_MEMBERS_AT_ONCE: Final = 2_000
+"""Lua's `unpack` takes so many, and a copy that is made has fewer."""
+
+_OWN: Final = b"."
+_OTHERS: Final = b"@"
+
+
+class HotHistories:
+    """What Redis knows of histories, over a source that knows all. Safe to use from many threads.
+
+    Its copies are as new as the last acknowledged event, whichever process took it. Only after
+    Redis has been away for a process and not for another may they be older: until the former has
+    deleted those that it could not bring up to date.
+    """
+
+    def __init__(self, link: RedisLink, source: PostgresState) -> None:
+        self._link = link
+        self._source = source
+
+    def shopper(self, key: str, limit: int) -> tuple[History, Purchases]:
+        """The newest `limit` events, and all purchases: one trip where there is a copy."""
+        if limit > HELD_EVENTS:
+            return self._source.stored(key, limit)
+        token = secrets.token_bytes(8)
+        try:
+            reply = self._link.trip(
+                lambda redis: redis.eval(_READ, 2, *self._names(key), limit, token, LEASE_MS)
+            )
+            if isinstance(reply, list):
+                members, others = reply
+                if others[0].startswith(_OTHERS):
+                    return self.shopper(others[0][1:].decode(), limit)
+                return _history(members), _purchases(others[1:])
+        except StateError:
+            return self._source.stored(key, limit)
+        if reply != 1:
+            return self._source.stored(key, limit)
+        return self._fill(key, token, limit)
+
+    def apply(self, changes: Changes) -> None:
+        """Bring the copies up to date with what has just been committed."""
+        keys = changes.seen.keys() | changes.bought.keys()
+
+        def tell(redis: Redis) -> None:
+            pipeline = redis.pipeline(transaction=False)
+            for key in keys:
+                members = _members(changes.seen.get(key, ()), changes.bought.get(key, ()))
+                for start in range(0, len(members), _MEMBERS_AT_ONCE):
+                    part = members[start : start + _MEMBERS_AT_ONCE]
+                    pipeline.eval(_ADD, 2, *self._names(key), *part)
+            pipeline.execute()
+
+        if keys:
+            self._link.change([name for key in keys for name in self._names(key)], tell)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Delete copies, and let none be written that is being made from what was there before."""
+        names = [name for key in keys for name in self._names(key)]
+        if names:
+            self._link.change(names, lambda redis: redis.unlink(*names))
+
+    def drop_all(self) -> None:
+        """Delete all copies. Raises StateError if Redis is away."""
+
+        def delete(redis: Redis) -> None:
+            for prefix in self._names("*"):
+                for name in redis.scan_iter(match=prefix, count=1000):
+                    redis.unlink(name)
+
+        self._link.trip(delete)
+
+    def _fill(self, key: str, token: bytes, limit: int) -> tuple[History, Purchases]:
+        """Read the source, and leave a copy for the next one who asks."""
+        owner = self._source.owner(key) if key.startswith(SESSION) else key
+        if owner != key:
+            members: list[Any] = [-2, _OTHERS + owner.encode()]
+            history, purchases = self._source.stored(owner, limit)
+        else:
+            history, purchases = self._source.stored(key, HELD_EVENTS)
+            seen = zip(history.timestamps_us, history.item_ids, history.event_types, strict=True)
+            bought = zip(
+                purchases.item_ids,
+                purchases.counts,
+                purchases.last_us,
+                purchases.recent,
+                strict=True,
+            )
+            members = [-2, _OWN, *_members(list(seen), list(bought))]
+        arguments = (*self._names(key), token, COPY_SECONDS, *members)
+        with suppress(StateError):
+            self._link.trip(lambda redis: redis.eval(_FILL, 2, *arguments))
+        return _newest(history, limit), purchases
+
+    def _names(self, key: str) -> tuple[str, str]:
+        """Of the copy, and of the lease."""
+        log_id = self._source.log_id()
+        return f"hist:{log_id}:{key}", f"lease:{log_id}:{key}"
+
+
+def _members(
+    seen: Sequence[tuple[int, str, str]], bought: Sequence[tuple[str, int, int, float]]
+) -> list[Any]:
+    """Scores and members, in turn."""
+    members: list[Any] = []
+    for moment, item_id, event_type in seen:
+        members += (moment, f"{item_id}\0{event_type}\0{moment}")
+    if bought:
+        members += (-1, orjson.dumps(list(zip(*bought, strict=True))))
+    return members
+
+
+def _history(members: Sequence[bytes]) -> History:
+    """A history from members, newest first."""
+    rows = [member.decode().rsplit("\0", 2) for member in reversed(members)]
+    if not rows:
+        return History()
+    item_ids, event_types, moments = zip(*rows, strict=True)
+    return History(item_ids, event_types, tuple(map(int, moments)))
+
+
+def _purchases(members: Sequence[bytes]) -> Purchases:
+    """Purchases from the members that hold some."""
+    if len(members) == 1:
+        return Purchases(*map(tuple, orjson.loads(members[0])))
+    newest: dict[str, Sequence[Any]] = {}
+    for member in members:
+        for row in zip(*orjson.loads(member), strict=True):
+            if row[0] not in newest or newest[row[0]][1] < row[1]:
+                newest[row[0]] = row
+    return Purchases(*zip(*map(newest.get, sorted(newest)), strict=True)) if newest else Purchases()
+
+
+def _newest(history: History, limit: int) -> History:
+    newest = slice(max(0, len(history) - limit), None)
+    return History(
+        history.item_ids[newest], history.event_types[newest], history.timestamps_us[newest]
+    )

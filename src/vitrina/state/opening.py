@@ -1,0 +1,25 @@
+"""Which stores a shop's settings ask for."""
+
+from __future__ import annotations
+
+from vitrina.settings import Settings
+from vitrina.state.base import State
+from vitrina.state.sqlite import SqliteState
+
+
+def open_state(settings: Settings) -> State:
+    """The log, histories and identities of [state], or the embedded ones in `paths.state`.
+
+    Raises DataError when the store is not Vitrina's, MissingExtra when a package is not there.
+    """
+    shared = settings.state
+    if shared.log is None:
+        return SqliteState(settings.paths.state)
+    from vitrina.state.postgres import PostgresState
+
+    if shared.redis is None:
+        return PostgresState(shared.log)
+    from vitrina.state.redis_link import RedisLink
+    from vitrina.state.shared import SharedState
+
+    return SharedState(shared.log, RedisLink(shared.redis, shared.redis_timeout_ms))

