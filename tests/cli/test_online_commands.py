@@ -6,9 +6,11 @@ import json
 import signal
 
 import httpx
+import pyarrow.parquet as pq
 
 from cli.cli_shop import Shop, finish
 from vitrina.schema import Event
+from vitrina.state.catalog_changes import CatalogChanges
 from vitrina.state.sqlite import SqliteState
 
 FORBIDDEN = {"torch", "duckdb", "pyarrow", "pandas", "narwhals", "scipy", "implicit", "onnx"}
@@ -106,3 +108,49 @@ def _address(stdout: object) -> str:
     address = json.loads(text)["address"]
     assert isinstance(address, str)
     return address
+
+
+def test_a_file_of_shoppers_gets_a_file_of_recommendations(open_shop: Shop) -> None:
+    state = SqliteState(open_shop.home / "data/state.sqlite")
+    state.append([Event("e1", "item-0003", "view", 1_767_600_000_000_000, user_id="ada")])
+    state.close()
+    users, out = open_shop.home / "users.txt", open_shop.home / "out/all.parquet"
+    users.write_text("ada\n\nbob\nzoë\n", encoding="utf-8")
+    ask = ("recommend", "--users", str(users), "--out", str(out), "--k", "5", "--json")
+    result = open_shop.run(*ask)
+    assert result.code == 0, result.err
+    assert result.json["users"] == 3
+    rows = pq.read_table(out).to_pylist()
+    assert [(row["user_id"], row["position"]) for row in rows] == [
+        (user, position) for user in ("ada", "bob", "zoë") for position in range(1, 6)
+    ]
+    alone = open_shop.run("recommend", "--user", "ada", "--k", "5", "--json").json
+    assert [row["item_id"] for row in rows[:5]] == [item["item_id"] for item in alone["items"]]
+    assert {row["served_by"] for row in rows[:5]} == {"learned"}
+    assert {row["bundle"] for row in rows} == {alone["bundle"]}
+
+    # What it wrote is a list of shoppers, too; a file that is none leaves the last result.
+    again = open_shop.run("recommend", "--users", str(out), "--out", str(out))
+    assert again.code == 0, again.err
+    assert len(pq.read_table(out)) == 15 * 10
+    soup = open_shop.home / "bad.parquet"
+    soup.write_text("soup")
+    bad = open_shop.run("recommend", "--users", str(soup), "--out", str(out))
+    assert bad.code == 1
+    assert "cannot be read as Parquet" in bad.err
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_file_of_shoppers_needs_a_place_for_the_answers(open_shop: Shop) -> None:
+    result = open_shop.run("recommend", "--users", "users.txt")
+    assert result.code == 2
+    assert "go together" in result.err
+
+
+def test_what_the_shop_has_deleted_is_not_there(open_shop: Shop) -> None:
+    changes = CatalogChanges(open_shop.home / "data/catalog.sqlite")
+    changes.delete(["item-0003"])
+    changes.close()
+    assert open_shop.run("similar", "item-0003").code == 1
+    near = open_shop.run("similar", "item-0019", "--k", "30", "--json").json["items"]
+    assert "item-0003" not in {item["item_id"] for item in near}

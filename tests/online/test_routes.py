@@ -191,6 +191,7 @@ def test_every_route_is_documented_with_an_example(client: httpx.Client) -> None
     assert set(document["paths"]) == {
         "/v1/events",
         "/v1/recommendations",
+        "/v1/recommendations:batch",
         "/v1/items",
         "/v1/items:delete",
         "/v1/items/{item_id}",
@@ -215,7 +216,7 @@ def test_every_route_is_documented_with_an_example(client: httpx.Client) -> None
 
 def test_the_documented_examples_are_accepted(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    for path in ("/v1/events", "/v1/recommendations"):
+    for path in ("/v1/events", "/v1/recommendations", "/v1/recommendations:batch"):
         body = paths[path]["post"]["requestBody"]["content"]["application/json"]
         assert client.post(path, json=body["example"]).status_code == 200
 

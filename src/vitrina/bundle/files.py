@@ -31,9 +31,19 @@ def fsync(path: Path) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` beside `path` and rename it over: readers see the old bytes or the new."""
+    with file_aside(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def file_aside(path: Path) -> Iterator[Path]:
+    """Yield a file beside `path` to write; on leaving it is flushed and renamed over `path`.
+
+    An exception removes it and leaves `path` as it was.
+    """
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     try:
-        partial.write_bytes(content)
+        yield partial
         fsync(partial)
         partial.replace(path)
     except BaseException:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vitrina.cli import tables
-from vitrina.cli.console import Config, Json, print_json, say, settings_of, show
+from vitrina.cli.console import Config, Json, print_json, reporting, say, settings_of, show
 from vitrina.errors import BundleError
 
 if TYPE_CHECKING:
@@ -78,23 +79,53 @@ def recommend(
         typer.Option(help="discover: nothing seen before; buy_again: purchases; for_you: both."),
     ] = "for_you",
     k: Count = 10,
+    users: Annotated[
+        Path | None,
+        typer.Option(
+            help="Shoppers: a Parquet file with a column user_id, or a text with one id a line.",
+            dir_okay=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --users: the Parquet file to write.", dir_okay=False),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to a shopper, as the server would, without one.
+    """Recommend items to a shopper, or to each of a file of them, as the server would.
 
-    Reads the current bundle in `paths.bundles` and the shopper's history in `paths.state`; writes
-    nothing.
+    Reads the current bundle in `paths.bundles`, the changes to the catalog in `paths.catalog` and
+    the shoppers' histories in `paths.state`; writes nothing but the file --out: a row for each
+    shopper and position, complete or not at all.
 
     Example:
 
         vitrina recommend --user 1024 --shelf discover
+        vitrina recommend --users shoppers.txt --out recommendations.parquet --k 20
     """
     import orjson
 
+    from vitrina.cli.recommend_all import recommend_all
     from vitrina.online.recommender import Request
 
+    if (users is None) != (out is None) or (users is not None and user is not None):
+        raise typer.BadParameter("--users and --out go together, and without --user.")
     settings = settings_of(config)
+    if users is not None and out is not None:
+        with reporting("Recommending") as report:
+            recommender = _recommender(settings)
+            done = recommend_all(
+                recommender,
+                users,
+                out,
+                shelf,
+                k,
+                lambda done, total: report(done / total if total else None, f"{done:,} shoppers"),
+            )
+        bundle = recommender.bundle.manifest.version
+        show({"users": done, "out": out, "bundle": bundle}, as_json, f"{out}: {done:,} shoppers")
+        return
     request = Request(key=user, user_id=user, shelf=shelf, k=k)
     answer = orjson.loads(_recommender(settings).recommend(request).to_json())
     show(answer, as_json, tables.items(f"{shelf} for {user or 'somebody new'}", answer["items"]))
@@ -127,7 +158,7 @@ def similar(
     recommender = _recommender(settings_of(config))
     bundle = recommender.bundle
     row = bundle.row_of_item.get(item_id)
-    if row is None:
+    if row is None or not bundle.catalog.row_listed(row):
         raise BundleError(
             f"Bundle {bundle.manifest.version} has no item '{item_id}'. It has "
             f"{len(bundle.item_ids):,} items, such as '{bundle.item_ids[0]}'."
@@ -145,10 +176,12 @@ def similar(
 
 def _recommender(settings: Settings) -> Recommender:
     """The current bundle over the stored histories. Raises BundleError if none is promoted."""
+    from vitrina.bundle.amend import amend
     from vitrina.bundle.bundle import load_bundle
     from vitrina.bundle.registry import Registry
     from vitrina.online.recommender import Recommender
     from vitrina.state.base import HistoryStore
+    from vitrina.state.catalog_changes import CatalogChanges
     from vitrina.state.opening import open_state
     from vitrina.state.sqlite import SqliteState
 
@@ -164,4 +197,7 @@ def _recommender(settings: Settings) -> Recommender:
         histories = SqliteState(None)  # asking is no reason to make a file
     else:
         histories = open_state(settings)
-    return Recommender(load_bundle(registry.path(version)), histories, None, settings.serve)
+    changes = CatalogChanges(settings.paths.catalog)
+    bundle = amend(load_bundle(registry.path(version)), changes.after(0))
+    changes.close()
+    return Recommender(bundle, histories, None, settings.serve)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.index.base import RowArray
+from vitrina.online.batch import RememberedSearches, Searcher
 from vitrina.online.breaker import Skipped, describe
 from vitrina.online.stages import Stages
 from vitrina.rank.candidates import (
@@ -93,10 +95,26 @@ class Retriever:
     def __init__(self, bundle: Bundle, count: int) -> None:
         self._bundle = bundle
         self._count = count
+        self._index: Searcher = bundle.index
         self._columns: FilterColumns = bundle.catalog
         self._no_filter = Filters()
         self._available = compile_filter(self._no_filter, self._columns)
         self._repurchase = RepurchaseModel.from_json(bundle.ranking.get("repurchase", {}))
+
+    def prepared(self, vectors: Sequence[UserVector]) -> Retriever:
+        """The same, with what is near these shoppers found already, in one search.
+
+        What is found is for requests without filters that hide no more than a history.
+        """
+        if not vectors:
+            return self
+        bundle = self._bundle
+        distinct = {vector.values.tobytes(): vector.values for vector in vectors}
+        queries = Vectors(bundle.space, np.stack(list(distinct.values())))
+        k = min(self._count + bundle.manifest.max_history, len(bundle.item_ids))
+        prepared = copy(self)
+        prepared._index = RememberedSearches(self._index, queries, k, self._available)
+        return prepared
 
     def retrieve(self, query: Query, stages: Stages) -> Candidates:
         """Candidates that pass the filters; a source that fails is named in `stages.degraded`.
@@ -188,7 +206,7 @@ class Retriever:
         vectors = self._bundle.vectors
         query = Vectors(vectors.space, vectors.values[seeds])
         k = min(-(-self._count // len(seeds)) + hidden, len(self._bundle.item_ids))
-        scores, rows = stages.call("index", lambda: self._bundle.index.search(query, k, allowed))
+        scores, rows = stages.call("index", lambda: self._index.search(query, k, allowed))
         found = rows >= 0
         return merge(from_source(rows[found], scores[found], SIMILAR))
 
@@ -216,7 +234,7 @@ class Retriever:
         self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None, stages: Stages
     ) -> Candidates:
         k = min(k, len(self._bundle.item_ids))
-        scores, rows = stages.call("index", lambda: self._bundle.index.search(query, k, allowed))
+        scores, rows = stages.call("index", lambda: self._index.search(query, k, allowed))
         return from_source(rows[0], scores[0], ANN).keep(rows[0] >= 0)
 
     def _bought_before(self, query: Query, allowed: NDArray[np.bool_] | None) -> Candidates:

@@ -71,6 +71,23 @@ RECOMMENDATIONS: Final[dict[str, Any]] = {
     },
 }
 
+BATCH_REQUEST: Final[dict[str, Any]] = {
+    "requests": [RECOMMENDATION_REQUEST, {"session_id": "visit-1", "k": 0}]
+}
+
+BATCH: Final[dict[str, Any]] = {
+    "answers": [
+        RECOMMENDATIONS,
+        {
+            "type": "about:blank",
+            "title": "Unprocessable Entity",
+            "status": 422,
+            "detail": "The recommendation request cannot be used.",
+            "errors": [{"field": "k", "message": "Input should be greater than or equal to 1"}],
+        },
+    ]
+}
+
 SIMILAR: Final[dict[str, Any]] = {
     "item_id": "1082185",
     "degraded": [],

@@ -28,7 +28,16 @@ class Problem(Exception):
 
 
 def problem_response(problem: Problem) -> Response:
-    """`application/problem+json` with type, title, status, detail and, if any, errors."""
+    """The problem as the whole of an answer, `application/problem+json`."""
+    return Response(
+        orjson.dumps(problem_content(problem)),
+        problem.status,
+        media_type="application/problem+json",
+    )
+
+
+def problem_content(problem: Problem) -> dict[str, Any]:
+    """Type, title, status, detail and, if any, errors."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
@@ -37,7 +46,7 @@ def problem_response(problem: Problem) -> Response:
     }
     if problem.errors:
         content["errors"] = problem.errors
-    return Response(orjson.dumps(content), problem.status, media_type="application/problem+json")
+    return content
 
 
 def install_problem_handlers(app: FastAPI) -> None:

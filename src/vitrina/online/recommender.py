@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from copy import copy
@@ -13,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
-from vitrina.online.breaker import Breakers
+from vitrina.online.breaker import Breakers, describe
 from vitrina.online.candidates import Query, Retriever, Shelf, Surface, take
 from vitrina.online.cursor import Codes, encode_cursor, item_codes
 from vitrina.online.hydrate import hydrate, hydrate_ids
@@ -28,6 +29,8 @@ from vitrina.schema import REPURCHASE_EVENT, History, Purchases
 from vitrina.settings import ServeSettings
 from vitrina.space import UserVector
 from vitrina.state.base import HistoryStore, VectorCache, forgetting
+
+log = logging.getLogger(__name__)
 
 NOTHING_PASSES = "Nothing in the catalog passes these filters. Widen them."
 NOTHING_LEFT = "That was the last page of this list."
@@ -167,6 +170,32 @@ class Recommender:
         cursor = self._cursor(request, best) if len(candidates) > len(best) else None
         return self._answer(request, vector, cached, best, items, cursor, stages)
 
+    def prepared(self, requests: Sequence[Request], stages: Stages | None = None) -> Recommender:
+        """This recommender, with its encoder and index asked for all of these requests at once.
+
+        It answers as it would without. What fails here is left for each request to find out.
+        """
+        stages = stages or Stages()
+        prepared = copy(self)
+        try:
+            pasts = [self._read(request, stages) for request in requests]
+            known = [
+                self._cached(request, past, stages)
+                for request, past in zip(requests, pasts, strict=True)
+            ]
+            unknown = [
+                past.history for past, vector in zip(pasts, known, strict=True) if vector is None
+            ]
+            vectorizer = stages.call("encoder", lambda: self._vectorizer.prepared(unknown))
+            made = [vectorizer.vector(history, stages) for history in unknown]
+            vectors = [vector for vector in (*known, *made) if vector is not None]
+            prepared._vectorizer = vectorizer
+            prepared._retriever = stages.call("index", lambda: self._retriever.prepared(vectors))
+        except Exception as error:
+            log.warning("Requests are answered one by one: %s.", describe(error))
+            return self
+        return prepared
+
     def over(self, bundle: Bundle) -> Recommender:
         """The same recommender over its bundle as amended by the shop (`bundle.amend`)."""
         recommender = copy(self)
@@ -226,18 +255,26 @@ class Recommender:
         if cache is None or key is None or request.history is not None:
             return self._vectorizer.vector(past.history, stages), None
         faults = len(stages.degraded)
-        versions = self.bundle.user_embedding_version, self.bundle.space
-        history = past.history if past.stored else None
-        found = stages.optional(
-            "user_vector", "vector cache", lambda: cache.get(*versions, key, history)
-        )
+        found = self._cached(request, past, stages)
         if found is not None:
             return found, True
+        history = past.history if past.stored else None
         made = self._vectorizer.vector(past.history, stages)
         # A makeshift vector is not worth keeping, nor is one of a history that was not read.
         if made is not None and history is not None and len(stages.degraded) == faults:
             stages.optional("user_vector", "vector cache", lambda: cache.put(key, made, history))
         return made, False
+
+    def _cached(self, request: Request, past: Past, stages: Stages) -> UserVector | None:
+        """The shopper's vector, if the cache has one of this history."""
+        cache, key = self._cache, request.key
+        if cache is None or key is None or request.history is not None:
+            return None
+        versions = self.bundle.user_embedding_version, self.bundle.space
+        history = past.history if past.stored else None
+        return stages.optional(
+            "user_vector", "vector cache", lambda: cache.get(*versions, key, history)
+        )
 
     def _retrieve(
         self, request: Request, past: Past, vector: UserVector | None, stages: Stages

@@ -20,6 +20,9 @@ from vitrina.schema import Event, History, anonymous_key
 MAX_FUTURE = timedelta(minutes=5)
 """How far a client's clock may run ahead of ours."""
 
+MAX_BATCH: Final = 100
+"""Requests in one batch."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SESSION = anonymous_key("")
 _OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -221,6 +224,25 @@ def parse_recommendation(values: dict[str, Any]) -> Request:
         exclude=wanted.exclude,
         shown=None if wanted.cursor is None else decode_cursor(wanted.cursor),
     )
+
+
+def parse_batch(content: Any) -> list[Request | Problem]:
+    """A list of requests, or {"requests": [...]}: each one parsed, or why it cannot be used.
+
+    Refuses (422) what is no list, an empty one, and one of more than MAX_BATCH.
+    """
+    if isinstance(content, dict) and set(content) == {"requests"}:
+        content = content["requests"]
+    if not isinstance(content, list) or not 1 <= len(content) <= MAX_BATCH:
+        raise Problem(422, f"Send {{'requests': [...]}} with 1 to {MAX_BATCH} requests.")
+    return [_parsed_or_refused(values) for values in content]
+
+
+def _parsed_or_refused(values: Any) -> Request | Problem:
+    try:
+        return parse_recommendation(values)
+    except Problem as problem:
+        return problem
 
 
 def history_key(user_id: str | None, session_id: str | None) -> str | None:

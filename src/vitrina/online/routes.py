@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -23,11 +24,13 @@ from vitrina.online.openapi import (
     schema_of,
     with_header,
 )
-from vitrina.online.problems import Problem, json_response, read_json
+from vitrina.online.problems import Problem, json_response, problem_content, read_json
 from vitrina.online.requests import (
     LISTS,
+    MAX_BATCH,
     EventIn,
     RecommendationIn,
+    parse_batch,
     parse_events,
     parse_recommendation,
 )
@@ -96,6 +99,48 @@ def routes(service: Service) -> APIRouter:
         wanted = parse_recommendation(values)
         answer = await service.recommend_in_time(wanted, deadline(request))
         return Response(answer.to_json(), media_type="application/json")
+
+    @router.post(
+        "/recommendations:batch",
+        tags=["recommendations"],
+        summary="Several requests at once; one that cannot be used fails alone.",
+        description=(
+            f"Up to {MAX_BATCH} requests. `answers` has one for each, in their order: what the "
+            "request alone would be answered, or a problem with its `status`. The deadline is "
+            "that of each request."
+        ),
+        responses=answers(examples.BATCH, 400, 413, 422, 503),
+        openapi_extra=with_header(
+            json_body(
+                {
+                    "type": "object",
+                    "properties": {
+                        "requests": {
+                            "type": "array",
+                            "items": schema_of(RecommendationIn),
+                            "minItems": 1,
+                            "maxItems": MAX_BATCH,
+                        }
+                    },
+                    "required": ["requests"],
+                },
+                examples.BATCH_REQUEST,
+            ),
+            *DEADLINE,
+        ),
+    )
+    async def post_batch(request: Request) -> Response:
+        requests = parse_batch(await read_json(request))
+        usable = [wanted for wanted in requests if not isinstance(wanted, Problem)]
+        found = iter(await service.recommend_all_in_time(usable, deadline(request)))
+        parts = [
+            orjson.dumps(problem_content(wanted))
+            if isinstance(wanted, Problem)
+            else next(found).to_json()
+            for wanted in requests
+        ]
+        body = b'{"answers":[' + b",".join(parts) + b"]}"
+        return Response(body, media_type="application/json")
 
     @router.get(
         "/users/{user_id:path}/embedding",

@@ -89,8 +89,24 @@ class Service:
 
     async def recommend_in_time(self, request: Request, deadline_ms: float) -> Recommendation:
         """The same within a deadline."""
-        recommender = self.recommender
+        return await self._in_time(self.recommender, request, deadline_ms)
 
+    async def recommend_all_in_time(
+        self, requests: Sequence[Request], deadline_ms: float
+    ) -> list[Recommendation]:
+        """The answers to several requests, in their order, each within a deadline.
+
+        Encoder and index are asked for all of them at once, within a deadline of its own.
+        """
+        recommender = self.recommender
+        prepared = await self.deadlines.keep(
+            lambda stages: recommender.prepared(requests, stages), {}, deadline_ms / 1e3
+        )
+        return [await self._in_time(prepared, request, deadline_ms) for request in requests]
+
+    async def _in_time(
+        self, recommender: Recommender, request: Request, deadline_ms: float
+    ) -> Recommendation:
         def work(stages: Stages) -> Recommendation:
             return recommender.recommend(request, stages)
 

@@ -6,7 +6,8 @@ The vector is a function of the history and the bundle alone, never of what was 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from vitrina.encoding import (
     recency_average,
     short_long_mix,
 )
+from vitrina.online.batch import Encoder, RememberedEncoder
 from vitrina.online.breaker import describe
 from vitrina.online.stages import Stages
 from vitrina.schema import History
@@ -68,6 +70,21 @@ class OnnxEncoder:
         result: FloatMatrix = user_vectors[0]
         return result
 
+    def many(self, histories: Sequence[EncodedHistory], catalog: FloatMatrix) -> FloatMatrix:
+        """B histories of one event or more, with the vectors of all items → [B, dim]."""
+        batch = pad(histories)
+        (user_vectors,) = self._session.run(
+            ["user_vectors"],
+            {
+                "item_vectors": catalog[batch.rows] * batch.mask[:, :, None],
+                "event_types": batch.event_types,
+                "days": batch.days,
+                "mask": batch.mask,
+            },
+        )
+        result: FloatMatrix = user_vectors
+        return result
+
 
 class UserVectorizer:
     """Histories to vectors in the space of one bundle.
@@ -79,13 +96,25 @@ class UserVectorizer:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._code_of_type = {name: code for code, name in enumerate(bundle.manifest.event_types)}
-        self._encoder: OnnxEncoder | None = None
+        self._encoder: Encoder | None = None
         self._encoder_problem = ""
         try:
             self._encoder = OnnxEncoder(bundle.encoder_path)
         except Exception as error:
             self._encoder_problem = f"{bundle.encoder_path.name}: {describe(error)}"
             log.error("The user encoder of %s cannot be loaded.", bundle.path, exc_info=True)
+
+    def prepared(self, histories: Sequence[History]) -> UserVectorizer:
+        """The same, with the vectors of these histories made already, in batches."""
+        if self._encoder is None:
+            return self
+        prepared = copy(self)
+        prepared._encoder = RememberedEncoder(
+            self._encoder,
+            [self._encoded(history) for history in histories],
+            self._bundle.vectors.values,
+        )
+        return prepared
 
     def vector(self, history: History, stages: Stages) -> UserVector | None:
         """The vector of the best rung that works; `stages.degraded` says why better ones did not.
@@ -94,9 +123,7 @@ class UserVectorizer:
         None when even the centroid fails; the popularity list answers then.
         """
         bundle = self._bundle
-        encoded = encode_history(
-            history, bundle.row_of_item, self._code_of_type, bundle.manifest.max_history
-        )
+        encoded = self._encoded(history)
         vectors = bundle.vectors.values[encoded.rows]
         ladder: tuple[tuple[str, int, Callable[[], FloatMatrix]], ...] = (
             (LEARNED, 1, lambda: stages.call("encoder", lambda: self._learned(encoded, vectors))),
@@ -114,6 +141,12 @@ class UserVectorizer:
                 continue
             return UserVector(values, bundle.space, bundle.user_embedding_version, rung)
         return None
+
+    def _encoded(self, history: History) -> EncodedHistory:
+        bundle = self._bundle
+        return encode_history(
+            history, bundle.row_of_item, self._code_of_type, bundle.manifest.max_history
+        )
 
     def _learned(self, history: EncodedHistory, vectors: FloatMatrix) -> FloatMatrix:
         if self._encoder is None:
