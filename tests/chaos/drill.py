@@ -98,17 +98,18 @@ def drill(fault: Fault, shop: Shop, rounds: int) -> Drill:
     """
     seen = Drill(fault)
     shopper = f"shopper-{next(_shoppers)}"
-    known = [item for item in shop.bundle.item_ids if _available(shop.bundle, item)][:rounds]
-    sent = [_event(shop, shopper, item, n) for n, item in enumerate(known[:2])]
+    known = [item for item in shop.bundle.item_ids if _available(shop.bundle, item)]
+    sent = [_event(shop, shopper, known[n], n) for n in range(2)]
+    _ask(shop, Drill(fault), {"user_id": shopper})  # leaves a vector in the cache
     with fault.strike(shop):
-        for n in range(rounds):
+        for n in range(2, 2 + rounds):
             sent.append(_event(shop, shopper, known[n % len(known)], n))
             seen.served_by[_ask(shop, seen, {"user_id": shopper})] += 1
             _ask(shop, seen, {})
             _ask(shop, seen, {"history": [{"item_id": known[0]}], "category": ["DAIRY"]})
     mended = time.perf_counter()
     while True:
-        sent.append(_event(shop, shopper, known[0], rounds))
+        sent.append(_event(shop, shopper, known[0], 2 + rounds))
         after = Drill(fault)
         _ask(shop, after, {"user_id": shopper})
         seen.mended = time.perf_counter() - mended

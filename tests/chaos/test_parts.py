@@ -18,10 +18,12 @@ from vitrina.state.vector_cache import LruVectorCache
 
 ENCODER = (OnnxEncoder, "__call__")
 INDEX = (FaissIndex, "search")
-HISTORY = (SqliteState, "recent")
+HISTORY = (SqliteState, "shopper")
 CACHE = (LruVectorCache, "get")
 RANKER = (Ranker, "rank")
 CATALOG = (Catalog, "blob")
+
+LISTS = {"co_visited", "best_seller", "popular"}
 
 
 @contextmanager
@@ -60,12 +62,12 @@ FAULTS = (
     ),
     Fault("encoder takes 1 s", lambda _: hanging(*ENCODER, 1.0), "user_vector", {"mix"}),
     Fault("encoder hangs", lambda _: hanging(*ENCODER), "user_vector", {"mix"}),
-    Fault("index raises", lambda _: raising(*INDEX), "candidates", {"popular"}),
-    Fault("index hangs", lambda _: hanging(*INDEX), "candidates", {"popular"}),
+    Fault("index raises", lambda _: raising(*INDEX), "candidates", LISTS),
+    Fault("index hangs", lambda _: hanging(*INDEX), "candidates", LISTS),
     Fault("ranker raises", lambda _: raising(*RANKER), "rank", {"learned"}),
     Fault("ranker hangs", lambda _: hanging(*RANKER), "rank", {"learned"}),
-    Fault("history store raises", lambda _: raising(*HISTORY), "history", {"centroid"}),
-    Fault("history store hangs", lambda _: hanging(*HISTORY), "history", {"centroid"}),
+    Fault("history store raises", lambda _: raising(*HISTORY), "history", {"learned"}),
+    Fault("history store hangs", lambda _: hanging(*HISTORY), "history", {"learned"}),
     Fault("vector cache raises", lambda _: raising(*CACHE), "user_vector", {"learned"}),
     Fault("vector cache hangs", lambda _: hanging(*CACHE), "user_vector", {"learned"}),
     Fault("catalog cannot be read", lambda _: raising(*CATALOG), "hydrate", {"learned"}),
@@ -75,7 +77,7 @@ FAULTS = (
         "all of them hang",
         everything_hangs,
         "hydrate",
-        {"learned", "mix", "average", "centroid", "popular"},
+        {"mix", "centroid", *LISTS},
     ),
 )
 

@@ -72,6 +72,12 @@ def shop_for(state: SqliteState, *items: str, kind: str = "purchase", user: str 
     )
 
 
+def shown_as(item: orjson.Fragment) -> str:
+    """The source that an answer names for an item."""
+    source: str = orjson.loads(orjson.dumps(item))["source"]
+    return source
+
+
 def test_someone_nobody_knows_gets_a_full_shelf(recommender: Recommender) -> None:
     for request in (Request(), Request(key="never seen"), Request(history=History())):
         answer = recommender.recommend(request)
@@ -227,7 +233,7 @@ def test_a_broken_encoder_is_named_and_its_makeshift_vector_not_kept(
         assert len(answer.item_ids) == 20
 
 
-def test_a_broken_index_is_answered_by_popular_items(bundle: Bundle, state: SqliteState) -> None:
+def test_precomputed_lists_stand_in_for_a_broken_index(bundle: Bundle, state: SqliteState) -> None:
     recommender = Recommender(broken_index(bundle), state, None, SETTINGS)
     shop_for(state, "item-0003", "item-0004")
 
@@ -235,14 +241,18 @@ def test_a_broken_index_is_answered_by_popular_items(bundle: Bundle, state: Sqli
     again = recommender.recommend(Request(key="ada", shelf="buy_again"))
     filtered = recommender.recommend(Request(filters=Filters(categories=("DAIRY",))))
 
-    assert discover.served_by == "popular"
+    shown = [shown_as(item) for item in discover.items]
+    assert shown[0] == "co_visited"
+    assert set(shown) == {"co_visited", "best_seller", "popular"}
+    assert discover.served_by == "popular"  # the least personal of them
+    assert not {"item-0003", "item-0004"} & set(discover.item_ids)
     assert discover.degraded == [
         "candidates: the source 'ann' failed (RuntimeError: the index is on fire)"
     ]
     assert len(discover.item_ids) == 20
     assert set(again.item_ids) == {"item-0003", "item-0004"}  # needs no index
     categories = {bundle.catalog.item(row).category_path[0] for row in filtered.candidates.rows}
-    assert categories == {"DAIRY"}
+    assert (filtered.served_by, categories) == ("popular", {"DAIRY"})
 
 
 def test_similar_items_come_from_the_same_shelf(bundle: Bundle, recommender: Recommender) -> None:
@@ -256,8 +266,10 @@ def test_similar_items_come_from_the_same_shelf(bundle: Bundle, recommender: Rec
     assert all(item["available"] for item in shown)
 
 
-def test_similar_items_fall_back_to_popular_ones(bundle: Bundle, state: SqliteState) -> None:
+def test_similar_items_fall_back_to_what_goes_with_one(bundle: Bundle, state: SqliteState) -> None:
     items, stages = Recommender(broken_index(bundle), state, None, SETTINGS).similar(0, 5)
+    assert shown_as(items[0]) == "co_visited"
+    assert bundle.item_ids[0] not in {orjson.loads(orjson.dumps(i))["item_id"] for i in items}
     assert len(items) == 5
     assert stages.degraded == ["candidates: RuntimeError: the index is on fire"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrina.rank.candidates import ANN, POPULAR, REPURCHASE, Candidates
+from vitrina.rank.candidates import ANN, CO_VISITED, POPULAR, REPURCHASE, SOURCES, Candidates
 from vitrina.rank.ranker import DiscoveryModel, Ranker
 
 ITEMS = 40
@@ -16,35 +16,38 @@ RANKER = Ranker({"discovery": {"bias": -8.0, "score": 5.0, "penalty": 0.02}})
 
 @st.composite
 def mixed(draw: st.DrawFn) -> tuple[Candidates, np.ndarray]:
-    """Candidates of all sources, those of the popularity list in its order."""
+    """Candidates of all sources, those of the precomputed lists in their order."""
     popularity = np.array(
         draw(st.lists(st.floats(0, 1e4, width=32), min_size=ITEMS, max_size=ITEMS)), np.float32
     )
     rows = np.array(draw(st.lists(st.integers(0, ITEMS - 1), unique=True)), np.int64)
-    sources = np.array([draw(st.sampled_from([ANN, REPURCHASE, POPULAR])) for _ in rows], np.int8)
-    standing_in = np.sort(rows[sources == POPULAR])
-    rows[sources == POPULAR] = standing_in[np.argsort(-popularity[standing_in], kind="stable")]
+    sources = np.array([draw(st.integers(0, len(SOURCES) - 1)) for _ in rows], np.int8)
     scores = np.array(
         [draw(st.floats(-1, 1) if s == ANN else st.floats(-12, 4)) for s in sources], np.float32
     )
-    scores[sources == POPULAR] = popularity[rows[sources == POPULAR]]
+    for source in range(CO_VISITED, POPULAR + 1):
+        listed = sources == source
+        standing_in = np.sort(rows[listed])
+        rows[listed] = standing_in[np.argsort(-popularity[standing_in], kind="stable")]
+        scores[listed] = popularity[rows[listed]]
     return Candidates(rows, scores, sources), popularity
 
 
 @given(mixed(), st.sampled_from(["for_you", "discover", "buy_again"]))
-def test_stand_ins_come_last_in_the_order_of_their_popularity(
+def test_stand_ins_come_last_list_after_list_each_in_its_order(
     world: tuple[Candidates, np.ndarray], shelf: str
 ) -> None:
     candidates, popularity = world
     scores = RANKER.rank(candidates, shelf, popularity)
     assert scores.shape == candidates.rows.shape
     assert np.isfinite(scores).all()
-    standing_in = candidates.sources == POPULAR
+    standing_in = candidates.sources >= CO_VISITED
     if standing_in.any() and not standing_in.all():
         assert scores[standing_in].max() < scores[~standing_in].min()
     order = np.argsort(-scores, kind="stable")
     last = candidates.rows[order][standing_in[order]]
-    assert last.tolist() == candidates.rows[standing_in].tolist()
+    expected = np.argsort(candidates.sources[standing_in], kind="stable")
+    assert last.tolist() == candidates.rows[standing_in][expected].tolist()
 
 
 @given(mixed())

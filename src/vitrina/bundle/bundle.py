@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,11 +17,14 @@ from safetensors.numpy import load_file
 
 from vitrina.bundle.catalog import Catalog, CatalogColumns
 from vitrina.bundle.files import sha256_of
+from vitrina.bundle.lists import Lists
 from vitrina.bundle.manifest import WAY_OUT, FileEntry, Manifest, read_manifest
 from vitrina.errors import BundleError, SpaceMismatch
 from vitrina.index.base import RowArray, VectorIndex
 from vitrina.index.faiss import FaissIndex
 from vitrina.space import EmbeddingSpace, Vectors, fingerprint
+
+log = logging.getLogger(__name__)
 
 ITEM_TOWER: Final = "item_tower.safetensors"
 USER_TOWER: Final = "user_tower.safetensors"
@@ -46,6 +50,9 @@ FILES: Final = (
 )
 """What every bundle holds beside the manifest and its checksum."""
 
+LISTS: Final = "lists.safetensors"
+"""Precomputed lists. Bundles from before there were any lack the file, and are served without."""
+
 TOWERS: Final = "towers.json"
 CARD: Final = "model_card.md"
 CURVES: Final = "learning_curves.svg"
@@ -60,8 +67,9 @@ class Bundle:
     popularity float32 [n]: recency-weighted, as of the end of the data; popular_rows int64 [m]:
     available rows, most popular first; repeat_rate float32 [n]: share of an item's buyers who
     come back to it (`rank.repurchase.repeat_rates`); centroid float32 [dim]: the unit vector to
-    ask with when a shopper's taste is unknown (`towers.newcomers`); ranking: parameters for `rank`;
-    metrics: evaluation results; encoder_path: the user tower for ONNX Runtime.
+    ask with when a shopper's taste is unknown (`towers.newcomers`); lists: what to show without an
+    index; ranking: parameters for `rank`; metrics: evaluation results; encoder_path: the user
+    tower for ONNX Runtime.
     """
 
     path: Path
@@ -75,6 +83,7 @@ class Bundle:
     repeat_rate: NDArray[np.float32]
     centroid: NDArray[np.float32]
     catalog: Catalog
+    lists: Lists
     ranking: Mapping[str, Any]
     metrics: Mapping[str, Any]
     encoder_path: Path
@@ -142,6 +151,7 @@ def load_bundle(path: Path, verify: bool = True) -> Bundle:
         repeat_rate=arrays["repeat_rate"],
         centroid=arrays["centroid"],
         catalog=catalog,
+        lists=_load_lists(path, manifest, len(catalog.categories)),
         ranking=_read_json(path / RANKING, dict),
         metrics=_read_json(path / METRICS, dict),
         encoder_path=path / ENCODER,
@@ -150,7 +160,7 @@ def load_bundle(path: Path, verify: bool = True) -> Bundle:
 
 def files_of(manifest: Manifest) -> list[str]:
     """Every file of this bundle beside the manifest and its checksum."""
-    return [*FILES, *(name for name in OPTIONAL if name in manifest.files)]
+    return [*FILES, *(name for name in (LISTS, *OPTIONAL) if name in manifest.files)]
 
 
 def require_files(path: Path, manifest: Manifest) -> None:
@@ -235,6 +245,18 @@ def _read_arrays(path: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
                 f"{WAY_OUT}"
             )
     return arrays
+
+
+def _load_lists(path: Path, manifest: Manifest, categories: int) -> Lists:
+    if LISTS in manifest.files:
+        return Lists.load(path / LISTS, manifest.items, categories)
+    log.warning(
+        "Bundle %s has no %s: an older Vitrina made it. Should the index fail, popular items stand "
+        "in for it. 'vitrina index' makes a bundle with lists of its own for each item.",
+        manifest.version,
+        LISTS,
+    )
+    return Lists.empty(manifest.items, categories)
 
 
 def _load_catalog(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Catalog:

@@ -56,13 +56,17 @@ class CatalogColumns:
 
 
 class Catalog:
-    """The columns (see `CatalogColumns`), and each item's JSON straight from the mapped file."""
+    """The columns (see `CatalogColumns`), and each item's JSON straight from the mapped file.
+
+    narrowest int32 [n]: the code of the last level of each item's category, -1 for none.
+    """
 
     def __init__(self, columns: CatalogColumns, path: Path, offsets: NDArray[np.int64]) -> None:
         """path: catalog.jsonl; offsets int64 [n + 1]: where each line starts, then the end."""
         self.price = columns.price
         self.available = columns.available
         self.category = columns.category
+        self.narrowest = narrowest_category(columns.category)
         self.brand = columns.brand
         self.categories = columns.categories
         self.brands = columns.brands
@@ -101,6 +105,8 @@ class Catalog:
         catalog._base = self.base
         catalog.price, catalog.available = columns.price, columns.available
         catalog.category, catalog.brand = columns.category, columns.brand
+        if columns.category is not self.category:
+            catalog.narrowest = narrowest_category(columns.category)
         catalog.categories, catalog.brands = columns.categories, columns.brands
         catalog.listed = listed
         catalog._amended_lines = {**self._amended_lines, **lines}
@@ -162,6 +168,14 @@ def encode_catalog(
         brands=brands,
     )
     return columns, b"\n".join(lines) + b"\n", offsets
+
+
+def narrowest_category(category: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The code of each item's last level, from codes per level int32 [n, levels]; -1: none."""
+    narrowest = category[:, 0]
+    for level in category.T[1:]:
+        narrowest = np.where(level >= 0, level, narrowest)
+    return narrowest
 
 
 def _levels(category_path: str | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from vitrina.bundle import bundle as layout
 from vitrina.bundle.catalog import encode_catalog
 from vitrina.bundle.files import complete_or_absent, sha256_of
+from vitrina.bundle.lists import Lists, best_sellers
 from vitrina.bundle.manifest import (
     ITEM_PREFIX,
     USER_PREFIX,
@@ -41,6 +42,7 @@ class BundleContents:
     popularity float32 [n]: recency-weighted count as of the end of the data.
     repeat_rate float32 [n]: share of an item's buyers who come back to it.
     centroid float32 [dim]: unit vector for shoppers of unknown taste.
+    covisited int32 [n, m]: rows met in the same visits as each item, best first, -1 after the last.
     item_tower, user_tower: weights (safetensors); encoder: the user tower as ONNX.
     event_types: in code order. ranking: parameters for `rank`. optional: files named as in
     `bundle.OPTIONAL`.
@@ -54,6 +56,7 @@ class BundleContents:
     popularity: NDArray[np.float32]
     repeat_rate: NDArray[np.float32]
     centroid: NDArray[np.float32]
+    covisited: NDArray[np.int32]
     item_tower: Path
     user_tower: Path
     encoder: Path
@@ -113,6 +116,7 @@ def _item_ids(contents: BundleContents) -> list[str]:
         "popularity": (contents.popularity.shape, (n,)),
         "repeat_rate": (contents.repeat_rate.shape, (n,)),
         "centroid": (contents.centroid.shape, (dim,)),
+        "covisited": (contents.covisited.shape[:1], (n,)),
     }
     for name, (found, expected) in shapes.items():
         if found != expected:
@@ -130,6 +134,12 @@ def _write_items(folder: Path, item_ids: list[str], contents: BundleContents) ->
     _write_json(
         folder / layout.VOCABULARY, {"categories": columns.categories, "brands": columns.brands}
     )
+    Lists(
+        contents.covisited,
+        best_sellers(
+            contents.popularity, columns.available, columns.category, len(columns.categories)
+        ),
+    ).save(folder / layout.LISTS)
     arrays = {
         "vectors": contents.vectors.values.astype(np.float32),
         "popularity": contents.popularity.astype(np.float32),
@@ -154,7 +164,7 @@ def _write_json(path: Path, values: Any) -> None:
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:
     space = contents.vectors.space
     version = space.version.removeprefix(ITEM_PREFIX)
-    names = [*layout.FILES, *(path.name for path in contents.optional)]
+    names = [*layout.FILES, layout.LISTS, *(path.name for path in contents.optional)]
     return Manifest(
         version=version,
         created_at=contents.created_at.astimezone(UTC).isoformat(timespec="seconds"),

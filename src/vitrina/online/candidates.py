@@ -16,9 +16,9 @@ from vitrina.index.base import RowArray
 from vitrina.online.batch import RememberedSearches, Searcher
 from vitrina.online.breaker import Skipped, describe
 from vitrina.online.stages import Stages
+from vitrina.online.stand_ins import StandIns
 from vitrina.rank.candidates import (
     ANN,
-    POPULAR,
     REPURCHASE,
     SIMILAR,
     SOURCES,
@@ -49,8 +49,6 @@ STEERING_SEEDS: Final = 10
 
 SEED_SHARE: Final = 0.5
 """What nearness to a seed counts, beside 1 − SEED_SHARE for nearness to the shopper's vector."""
-
-NOTHING: Final = from_source(np.zeros(0, np.int64), np.zeros(0, np.float32), POPULAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,7 @@ class Retriever:
         self._columns: FilterColumns = bundle.catalog
         self._no_filter = Filters()
         self._available = compile_filter(self._no_filter, self._columns)
+        self._stand_ins = StandIns(bundle, count)
         self._repurchase = RepurchaseModel.from_json(bundle.ranking.get("repurchase", {}))
 
     def prepared(self, vectors: Sequence[UserVector]) -> Retriever:
@@ -119,13 +118,13 @@ class Retriever:
     def retrieve(self, query: Query, stages: Stages) -> Candidates:
         """Candidates that pass the filters; a source that fails is named in `stages.degraded`.
 
-        The popularity list stands in for a source that fails or has nothing to go by, and for a
-        shelf that would be empty; it too keeps to the filters. No candidates at all means that
-        nothing in the catalog passes.
+        The precomputed lists stand in for a source that fails or has nothing to go by, and the
+        popularity list for a shelf that would be empty; they keep to the filters, too. No
+        candidates at all means that nothing in the catalog passes.
         """
         allowed = self.compile(query.filters)
-        seeds = self.rows(query.seeds)
-        never = np.concatenate([seeds, self.rows(query.exclude)])
+        seeds = self._rows(query.seeds)
+        never = np.concatenate([seeds, self._rows(query.exclude)])
         hidden = np.concatenate([never, self._seen(query)]) if query.exclude_seen else never
         steering = seeds[seeds >= 0][-STEERING_SEEDS:]
         finders: dict[int, Callable[[], Candidates]] = {
@@ -136,7 +135,7 @@ class Retriever:
         parts = []
         for source in query.sources:
             if source == ANN and query.vector is None:
-                parts.append(self.popular(allowed, hidden))
+                parts.append(self._stand_ins.near(self._recent(query), allowed, hidden))
                 continue
             try:
                 parts.append(finders[source]())
@@ -146,15 +145,19 @@ class Retriever:
                 stages.degraded.append(
                     f"candidates: the source '{SOURCES[source]}' failed ({describe(error)})"
                 )
-                parts.append(self.popular(allowed, hidden))
+                parts.append(self._stand_ins.near(self._recent(query), allowed, hidden))
         candidates = merge(*parts)
         if len(hidden):
             candidates = candidates.keep(~np.isin(candidates.rows, hidden))
         for left_out in (hidden, never):  # rather something seen before than an empty shelf
             if len(candidates):
                 break
-            candidates = self.popular(allowed, left_out)
+            candidates = self._stand_ins.popular(allowed, left_out)
         return self._steered(candidates, query.vector, steering)
+
+    def popular(self, filters: Filters, never: Iterable[str]) -> Candidates:
+        """The most popular items that pass, but for those that are not to be shown."""
+        return self._stand_ins.popular(self.compile(filters), self._rows(never))
 
     def similar(self, row: int, k: int, stages: Stages) -> Candidates:
         """The k available items nearest to an item, without the item itself."""
@@ -162,6 +165,11 @@ class Retriever:
         query = Vectors(vectors.space, vectors.values[row : row + 1])
         found = self._search(query, k + 1, self._available, stages)
         return take(found.keep(found.rows != row), slice(k))
+
+    def going_with(self, row: int, k: int) -> Candidates:
+        """The same without the index: what the precomputed lists have for an item."""
+        item = np.array([row])
+        return take(self._stand_ins.near(item, self._available, item), slice(k))
 
     def compile(self, filters: Filters) -> NDArray[np.bool_] | None:
         """Mask [items] of what passes, or None for everything; the usual one is kept ready."""
@@ -171,20 +179,6 @@ class Retriever:
         if listed is None or filters.available_only:  # what was deleted is not available
             return passing
         return listed if passing is None else passing & listed
-
-    def popular(
-        self, allowed: NDArray[np.bool_] | None = None, seen: NDArray[np.int64] = NOTHING.rows
-    ) -> Candidates:
-        """The most popular items that pass, scored by popularity."""
-        rows = self._bundle.popular_rows
-        if allowed is not None:
-            rows = rows[allowed[rows]]
-            if not len(rows):  # popular_rows leaves out what is not available; the filter may not
-                rows = np.flatnonzero(allowed)
-                rows = rows[np.argsort(-self._bundle.popularity[rows], kind="stable")]
-        rows = rows[: self._count + len(seen)]
-        rows = rows[~np.isin(rows, seen)][: self._count]
-        return from_source(rows, self._bundle.popularity[rows], POPULAR)
 
     def _nearest(
         self,
@@ -240,7 +234,7 @@ class Retriever:
     def _bought_before(self, query: Query, allowed: NDArray[np.bool_] | None) -> Candidates:
         """The shopper's past purchases that are still in the catalog, by how due they are."""
         bought = query.purchases
-        rows = self.rows(bought.item_ids)
+        rows = self._rows(bought.item_ids)
         known = rows >= 0
         if allowed is not None:
             known &= allowed[rows]  # row -1 reads the last entry, and stays unknown
@@ -257,11 +251,15 @@ class Retriever:
         best = np.argsort(-scores, kind="stable")[: self._count]
         return from_source(rows[best], scores[best], REPURCHASE)
 
+    def _recent(self, query: Query) -> NDArray[np.int64]:
+        """Rows of what the shopper met last, and before all of what the answer stands beside."""
+        return self._rows([*query.history.item_ids, *query.seeds])[::-1]
+
     def _seen(self, query: Query) -> NDArray[np.int64]:
         """Rows of everything in the recent history and among the purchases."""
-        return self.rows({*query.history.item_ids, *query.purchases.item_ids})
+        return self._rows({*query.history.item_ids, *query.purchases.item_ids})
 
-    def rows(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
+    def _rows(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
         """Row of each item, -1 where the catalog lacks it."""
         row_of_item = self._bundle.row_of_item
         return np.array([row_of_item.get(item_id, -1) for item_id in item_ids], np.int64)

@@ -19,9 +19,8 @@ from vitrina.online.candidates import Query, Retriever, Shelf, Surface, take
 from vitrina.online.cursor import Codes, encode_cursor, item_codes
 from vitrina.online.hydrate import hydrate, hydrate_ids
 from vitrina.online.stages import Stages
-from vitrina.online.user_vector import POPULAR as POPULAR_RUNG
 from vitrina.online.user_vector import UserVectorizer
-from vitrina.rank.candidates import POPULAR, Candidates
+from vitrina.rank.candidates import FIRST_LIST, REPURCHASE, SOURCES, Candidates
 from vitrina.rank.diversity import NO_GROUPS, PAGE, spread
 from vitrina.rank.ranker import Ranker
 from vitrina.rank.rules import Filters
@@ -76,9 +75,9 @@ class Past:
 class Recommendation:
     """An answer: the k best candidates with the ranker's scores, best first, and their JSON.
 
-    served_by: the rung that made the user vector, or `popular` where the popularity list had to
-    help. cursor: where the next page begins; None on the last. cached: whether the vector came from
-    the cache; None where no cache was asked.
+    served_by: the rung that made the user vector, or the least personal source that had to help
+    where a precomputed list did. cursor: where the next page begins; None on the last. cached:
+    whether the vector came from the cache; None where no cache was asked.
     """
 
     request_id: str
@@ -146,7 +145,6 @@ class Recommender:
         self._retriever = Retriever(bundle, settings.candidates)
         self._ranker = Ranker(bundle.ranking)
         self._codes = item_codes(bundle.item_ids)
-        self._category = narrowest_category(bundle.catalog.category)
 
     def recommend(self, request: Request, stages: Stages | None = None) -> Recommendation:
         """The k best items for a shopper: never an error, and never empty while anything passes."""
@@ -201,8 +199,6 @@ class Recommender:
         recommender = copy(self)
         recommender.bundle = bundle
         recommender._retriever = Retriever(bundle, self._candidates)
-        if bundle.catalog.category is not self.bundle.catalog.category:
-            recommender._category = narrowest_category(bundle.catalog.category)
         return recommender
 
     def similar(
@@ -213,7 +209,7 @@ class Recommender:
         nearest = stages.run(
             "candidates",
             lambda: self._retriever.similar(row, k, stages),
-            lambda: take(self._retriever.popular(), slice(k)),
+            lambda: self._retriever.going_with(row, k),
         )
         return self._hydrate(nearest, stages), stages
 
@@ -295,8 +291,7 @@ class Recommender:
 
     def _popular(self, request: Request) -> Candidates:
         """What is left when retrieval fails as a whole: what is popular and passes the filters."""
-        never = self._retriever.rows([*request.seeds, *request.exclude])
-        return self._retriever.popular(self._retriever.compile(request.filters), never)
+        return self._retriever.popular(request.filters, [*request.seeds, *request.exclude])
 
     def _unshown(
         self, request: Request, candidates: Candidates
@@ -306,7 +301,7 @@ class Recommender:
             return candidates, NO_GROUPS
         codes, shown = self._codes[candidates.rows], request.shown
         on_page_begun = np.isin(codes, shown[len(shown) - len(shown) % PAGE :])
-        begun = self._category[candidates.rows[on_page_begun]]
+        begun = self.bundle.catalog.narrowest[candidates.rows[on_page_begun]]
         return candidates.keep(~np.isin(codes, shown)), begun
 
     def _cursor(self, request: Request, best: Candidates) -> str:
@@ -329,7 +324,7 @@ class Recommender:
             "ranker", lambda: self._ranker.rank(candidates, request.shelf, popularity)
         )
         order = np.argsort(-scores, kind="stable")
-        category = self._category[candidates.rows[order]]
+        category = self.bundle.catalog.narrowest[candidates.rows[order]]
         best = order[spread(category, request.k, begun)]
         return Candidates(candidates.rows[best], scores[best], candidates.sources[best])
 
@@ -351,12 +346,12 @@ class Recommender:
         cursor: str | None,
         stages: Stages,
     ) -> Recommendation:
-        helped = bool((best.sources == POPULAR).any())
+        weakest = int(best.sources.max(initial=REPURCHASE))
         return Recommendation(
             request_id=uuid.uuid4().hex,
             request=request,
             bundle=self.bundle,
-            served_by=POPULAR_RUNG if vector is None or helped else vector.rung,
+            served_by=SOURCES[weakest] if vector is None or weakest >= FIRST_LIST else vector.rung,
             cached=cached,
             degraded=stages.degraded,
             candidates=best,
@@ -364,14 +359,6 @@ class Recommender:
             cursor=cursor,
             timings_ms=stages.finish(),
         )
-
-
-def narrowest_category(category: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The code of each item's last level, from codes per level int32 [n, levels]; -1: none."""
-    narrowest = category[:, 0]
-    for level in category.T[1:]:
-        narrowest = np.where(level >= 0, level, narrowest)
-    return narrowest
 
 
 def purchases_in(history: History) -> Purchases:

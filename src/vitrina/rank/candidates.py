@@ -8,10 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-SOURCES: Final = ("ann", "repurchase", "popular", "similar")
+SOURCES: Final = ("ann", "repurchase", "similar", "co_visited", "best_seller", "popular")
 """Where a candidate can come from; `Candidates.sources` holds positions in this tuple."""
 
-ANN, REPURCHASE, POPULAR, SIMILAR = range(len(SOURCES))
+ANN, REPURCHASE, SIMILAR, CO_VISITED, BEST_SELLER, POPULAR = range(len(SOURCES))
+
+FIRST_LIST: Final = CO_VISITED
+"""From here on they are precomputed lists, which stand in for the index, the best first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrina.rank.candidates import POPULAR, REPURCHASE, Candidates
+from vitrina.rank.candidates import FIRST_LIST, REPURCHASE, Candidates
 
 FloatArray = NDArray[np.float32]
 
@@ -49,14 +49,18 @@ class Ranker:
     def rank(self, candidates: Candidates, shelf: str, popularity: FloatArray) -> FloatArray:
         """Scores float32 [n], higher is better, in the order of `candidates`.
 
-        popularity float32 [items]: the bundle's. Items of the popularity list, which stand in
-        where nothing better is known, keep their order below everything scored.
+        popularity float32 [items]: the bundle's. Items of the precomputed lists, which stand in
+        where nothing better is known, come below everything scored, list after list, each in the
+        order of its scores.
         """
         model = self.discovery
         log_popularity = np.log1p(popularity[candidates.rows])
         penalty = model.penalty if shelf == "discover" else 0.0
         retrieved = model.bias + model.score * (candidates.scores - penalty * log_popularity)
         scores = np.where(candidates.sources == REPURCHASE, candidates.scores, retrieved)
-        floor = scores[candidates.sources != POPULAR].min(initial=0.0)
-        below = floor - 1.0 / (1.0 + log_popularity)
-        return np.where(candidates.sources == POPULAR, below, scores).astype(np.float32)
+        listed = candidates.sources >= FIRST_LIST
+        if listed.any():
+            floor = scores[~listed].min(initial=0.0)
+            tier = candidates.sources[listed] - FIRST_LIST
+            scores[listed] = floor - tier - 1.0 / (1.0 + np.log1p(candidates.scores[listed]))
+        return scores.astype(np.float32)

@@ -35,6 +35,7 @@ from vitrina.towers.calibration import (
     fit_repurchase,
     item_repeat_rates,
 )
+from vitrina.towers.covisits import covisited
 from vitrina.towers.export import encoder_inputs
 from vitrina.towers.moments import HORIZON_DAYS, MIN_EVENTS, US_PER_DAY, newest_histories
 from vitrina.towers.newcomers import newcomer_vector
@@ -95,6 +96,7 @@ def assemble_draft(settings: Settings, *, progress: Callable[[str], None] | None
             ),
             repeat_rate=item_repeat_rates(data.interactions, len(values), purchase),
             centroid=newcomer_vector(data.interactions, values, data.split.cut_us),
+            covisited=covisited(_wanted(data), len(values)),
             item_tower=run.folder / layout.ITEM_TOWER,
             user_tower=run.folder / layout.USER_TOWER,
             encoder=run.folder / layout.ENCODER,
@@ -160,6 +162,11 @@ def _fit_ranking(
             data.interactions, users, user_vectors, values, moment
         ).to_json(),
     }
+
+
+def _wanted(data: TrainingData) -> Interactions:
+    """The events that speak for an item; dismissing one does not."""
+    return data.interactions.where(data.type_weights[data.interactions.event_type] > 0)
 
 
 def _purchase_code(data: TrainingData) -> int:

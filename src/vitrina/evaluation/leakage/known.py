@@ -128,6 +128,7 @@ def held_by(bundle: Bundle) -> Known:
     return {
         "popularity": [bundle.popularity, bundle.repeat_rate],
         "newcomers' vector": [bundle.centroid],
+        "precomputed lists": [bundle.lists.covisited, bundle.lists.best_sellers],
         "ranking models": [_numbers(bundle.ranking)],
     }
 
