@@ -28,15 +28,16 @@ def shop_settings(home: Path, deadline_ms: float = 10_000) -> Settings:
             bundles=home / "bundles",
             state=home / "state.sqlite",
             catalog=home / "catalog.sqlite",
+            keys=home / "keys.json",
         ),
-        serve=ServeSettings(port=0, reload_seconds=0.05, deadline_ms=deadline_ms),
+        serve=ServeSettings(port=0, reload_seconds=0.05, drain_seconds=0, deadline_ms=deadline_ms),
     )
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx.Client]:
-    """Serve `app` on a free port, in a thread, and yield a client for it."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+def serving(app: FastAPI, **config: Any) -> Iterator[httpx.Client]:
+    """Serve `app` on a free port, in a thread, and yield a client for it. config: of uvicorn."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", **config))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

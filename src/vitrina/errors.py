@@ -11,6 +11,10 @@ class SettingsError(VitrinaError):
     """`vitrina.toml` or a `VITRINA_*` variable holds something that cannot be used."""
 
 
+class KeysError(VitrinaError):
+    """The file of API keys cannot be read, or a key of that name is not there, or is already."""
+
+
 class DataError(VitrinaError):
     """An input file, a column or a table cannot be used at all; bad rows go to quarantine."""
 

@@ -52,6 +52,9 @@ class PathSettings(Section):
     state: Path = Field(
         Path("data/state.sqlite"), description="The event log and the shoppers' histories."
     )
+    keys: Path = Field(
+        Path("data/keys.json"), description="The API keys, hashed; 'vitrina keys' writes it."
+    )
 
 
 class StateSettings(Section):
@@ -244,7 +247,10 @@ class EvaluateSettings(Section):
 class ServeSettings(Section):
     """The online service."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; one that other machines reach takes API keys.",
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     deadline_ms: float = Field(
         50.0,
@@ -253,12 +259,55 @@ class ServeSettings(Section):
         description="Time a recommendation may take. Parts that take longer than their share of it "
         "are left out, and the answer says so; a request may set its own (header Deadline-Ms).",
     )
+    workers: int = Field(
+        1, ge=1, le=256, description="Processes that serve on the port, the bundle's files shared."
+    )
+    drain_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="How long it goes on serving after SIGTERM, /readyz answering 503, so that "
+        "load balancers look elsewhere before it stops to listen.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="Certificate (PEM, with its chain) to speak TLS with."
+    )
+    tls_key: Path | None = Field(None, description="The certificate's private key (PEM).")
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins, such as https://shop.example, whose pages may call the service from "
+        "a browser.",
+    )
+    trusted_proxies: list[str] = Field(
+        default_factory=lambda: ["127.0.0.1", "::1"],
+        description="Addresses of proxies that say in X-Forwarded-For whose request they pass on.",
+    )
+    key_requests_per_second: float | None = Field(
+        None, gt=0, description="Requests of one API key, in each worker. Default: no limit."
+    )
+    browser_requests_per_second: float = Field(
+        10.0,
+        gt=0,
+        description="Requests of one address with a key that may only write events, as web pages "
+        "have it, in each worker.",
+    )
+    max_in_flight: int = Field(
+        128,
+        ge=2,
+        description="Requests that a worker works on at once. From half of it on, events are put "
+        "off (429) and ranking is left out; at the limit, everything is put off.",
+    )
     candidates: int = Field(500, ge=10, le=5000, description="Candidates retrieved per request.")
     cache_ttl_hours: float = Field(6.0, gt=0, description="Life of a cached user vector.")
     cache_size: int = Field(100_000, ge=1, description="User vectors cached in the process.")
     reload_seconds: float = Field(
         2.0, gt=0, description="How often a server looks for a newly promoted bundle."
     )
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("takes tls_certificate and tls_key, or neither of them")
+        return self
 
 
 class Settings(Section):
@@ -334,8 +383,14 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         name: [_anchored_source(source, folder) for source in getattr(settings.lake, name)]
         for name in ("items", "events")
     }
+    serve = {
+        name: folder / value
+        for name in ("tls_certificate", "tls_key")
+        if (value := getattr(settings.serve, name)) is not None
+    }
     return settings.model_copy(
         update={
+            "serve": settings.serve.model_copy(update=serve),
             "paths": settings.paths.model_copy(update=paths),
             "lake": settings.lake.model_copy(update=lake),
         }

@@ -98,6 +98,7 @@ def make_shop(home: Path, items: str = ITEMS, events: str = EVENTS + REGULARS) -
     (home / "items.csv").write_text(items)
     (home / "events.csv").write_text(events)
     (home / "vitrina.toml").write_text(
-        '[lake]\nitems = ["items.csv"]\nevents = ["events.csv"]\n\n[serve]\nport = 0\n'
+        '[lake]\nitems = ["items.csv"]\nevents = ["events.csv"]\n\n'
+        "[serve]\nport = 0\ndrain_seconds = 0\n"
     )
     return Shop(home)

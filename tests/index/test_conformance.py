@@ -203,6 +203,20 @@ def test_a_saved_index_answers_as_before(builder: Builder, tmp_path: Path) -> No
         loaded.add(np.array([1]), queries(1))
 
 
+def test_a_loaded_index_can_be_changed_and_its_file_stays_as_it_was(
+    builder: Builder, tmp_path: Path
+) -> None:
+    index = builder(clustered(1, ITEMS)[0])
+    index.save(tmp_path / "index")
+    before = (tmp_path / "index").read_bytes()
+    loaded = type(index).load(tmp_path / "index", SPACE)
+    loaded.add(np.array([ITEMS]), queries(1))
+    assert loaded.search(queries(1), 1)[1][0, 0] == ITEMS
+    loaded.remove(np.array([ITEMS]))
+    assert loaded.search(queries(1), 1)[1][0, 0] != ITEMS
+    assert (tmp_path / "index").read_bytes() == before
+
+
 def test_loading_into_another_space_is_refused(shared: VectorIndex, tmp_path: Path) -> None:
     shared.save(tmp_path / "index")
     with pytest.raises(SpaceMismatch, match=r"items_vtest.*items_vother"):

@@ -88,7 +88,7 @@ def test_an_address_in_use_is_a_sentence(tmp_path: Path) -> None:
 
     previous = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn passes the signal on
     try:
-        serve(app, ServeSettings(port=0), listening)
+        serve(app, ServeSettings(port=0, drain_seconds=0), listening)
     finally:
         signal.signal(signal.SIGTERM, previous)
     assert len(addresses) == 1

@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
+from vitrina.bundle.arrays import map_arrays
 from vitrina.bundle.catalog import Catalog, CatalogColumns
 from vitrina.bundle.files import sha256_of
 from vitrina.bundle.lists import Lists
@@ -62,7 +61,9 @@ OPTIONAL: Final = (TOWERS, CARD, CURVES)
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One release, in memory. Row numbers index `item_ids`, `vectors`, `catalog` and the rest.
+    """One release, its large files mapped into memory and shared with other processes.
+
+    Row numbers index `item_ids`, `vectors`, `catalog` and the rest; arrays are read-only.
 
     popularity float32 [n]: recency-weighted, as of the end of the data; popular_rows int64 [m]:
     available rows, most popular first; repeat_rate float32 [n]: share of an item's buyers who
@@ -232,10 +233,7 @@ def _read_arrays(path: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
         "brand": (np.int32, (n,)),
         "offsets": (np.int64, (n + 1,)),
     }
-    try:
-        arrays = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path} cannot be read: {error}. {WAY_OUT}") from error
+    arrays = map_arrays(path)
     for name, (dtype, shape) in expected.items():
         found = arrays.get(name)
         if found is None or found.dtype != dtype or found.shape != shape:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import vitrina
-from vitrina.cli import datasets, demo, installation, lake, offline, online, releases
+from vitrina.cli import datasets, demo, installation, keys, lake, offline, online, releases
 from vitrina.cli.console import say, say_error
 from vitrina.errors import MissingExtra, UnfitData, VitrinaError
 
@@ -103,6 +103,7 @@ app.command(rich_help_panel=RELEASES)(releases.bundles)
 app.command(rich_help_panel=ONLINE)(online.serve)
 app.command(rich_help_panel=ONLINE)(online.recommend)
 app.command(rich_help_panel=ONLINE)(online.similar)
+app.add_typer(keys.commands, name="keys", rich_help_panel=ONLINE)
 
 
 def main() -> None:

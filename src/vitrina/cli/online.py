@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,8 @@ from vitrina.cli.console import Config, Json, print_json, reporting, say, settin
 from vitrina.errors import BundleError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from vitrina.online.recommender import Recommender
     from vitrina.settings import Settings
 
@@ -26,6 +29,10 @@ def serve(
         int | None,
         typer.Option(min=0, max=65535, help="Port; 0 picks a free one.", show_default="serve.port"),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes on the port.", show_default="serve.workers"),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -33,41 +40,66 @@ def serve(
 
     Reads the current bundle in `paths.bundles`, and swaps when another is promoted. Writes the
     events it is sent to `state.log`, or else to `paths.state`, each on disk before it is
-    acknowledged. Ctrl-C ends it.
+    acknowledged. As long as no API key has been made ('vitrina keys make'), it is open, and listens
+    on this machine only.
+
+    Several workers share the port and the bundle's memory; one that dies is replaced. SIGTERM and
+    Ctrl-C end it when the requests in flight are answered.
 
     Example:
 
-        vitrina serve --port 9000
+        vitrina serve --port 9000 --workers 4
     """
-    import logging
-
-    from vitrina.online.app import create_app
+    from vitrina.online.access import require_keys_beyond_loopback
     from vitrina.online.server import serve as run
-    from vitrina.studio.app import mount_studio
+    from vitrina.online.workers import Ready, Supervisor
 
     settings = settings_of(config)
-    given = {"host": host, "port": port}
+    given = {"host": host, "port": port, "workers": workers}
     changes = {name: value for name, value in given.items() if value is not None}
-    serve_settings = settings.serve.model_copy(update=changes)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("vitrina").setLevel(logging.INFO)
-    app = create_app(settings.model_copy(update={"serve": serve_settings}))
-    mount_studio(app)
+    settings = settings.model_copy(update={"serve": settings.serve.model_copy(update=changes)})
+    require_keys_beyond_loopback(settings)
+    _configure_logging()
 
-    def on_ready(address: str) -> None:
-        releases = app.state.service.releases
+    def on_ready(address: str, ready: Ready) -> None:
         if as_json:
-            print_json({"address": address, "bundle": releases.serving})
+            print_json({"address": address, "bundle": ready.bundle})
         else:
             show(None, False, f"{address}/")
             say("Ctrl-C ends it. The service's own documentation is at /docs.")
-        if releases.problem:
-            say(releases.problem, "yellow")
+        if ready.problem:
+            say(ready.problem, "yellow")
 
-    try:
-        run(app, serve_settings, on_ready)
-    except KeyboardInterrupt:
-        say("Stopped; every acknowledged event is on disk.")
+    if settings.serve.workers > 1:
+        Supervisor(settings, application).run(on_ready)
+    else:
+        app = application(settings)
+        releases = app.state.service.releases
+        with suppress(KeyboardInterrupt):
+            run(
+                app,
+                settings.serve,
+                lambda address: on_ready(address, Ready(releases.serving, releases.problem)),
+            )
+    say("Stopped; every acknowledged event is on disk.")
+
+
+def application(settings: Settings) -> FastAPI:
+    """The service and its page, as each serving process makes them."""
+    from vitrina.online.app import create_app
+    from vitrina.studio.app import mount_studio
+
+    _configure_logging()
+    app = create_app(settings)
+    mount_studio(app)
+    return app
+
+
+def _configure_logging() -> None:
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("vitrina").setLevel(logging.INFO)
 
 
 def recommend(

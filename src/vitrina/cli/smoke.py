@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -74,7 +75,7 @@ def _server(config: Path) -> Iterator[str]:
             raise BundleError(f"The server did not start. {problem.decode().strip()}")
         yield json.loads(text)["address"]
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         process.communicate()
 
 

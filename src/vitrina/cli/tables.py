@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vitrina.bundle.registry import BundleSummary
     from vitrina.lake.diff import TableDiff
     from vitrina.lake.report import IngestReport, TableReport
+    from vitrina.online.keys import ApiKey
     from vitrina.towers.tune import TuneReport
 
 
@@ -169,6 +170,17 @@ def bundles(summaries: Sequence[BundleSummary]) -> Table:
             f"{bundle.index.kind}, recall@500 {bundle.index.recall_at_500:.3f}",
             Text(f"{failed} failed", style="yellow") if failed else Text("passed"),
             f"{bundle.items:,}",
+        )
+    return table
+
+
+def api_keys(keys: Sequence[ApiKey]) -> Table:
+    """API keys, oldest first; never a secret, which nobody has."""
+    table = _table("API keys", "name", "id", "scopes", "made", "holds until")
+    for key in keys:
+        until = "revoked" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
+        table.add_row(
+            Text(key.name), key.key_id, ", ".join(key.scopes), f"{key.created_at:%Y-%m-%d}", until
         )
     return table
 

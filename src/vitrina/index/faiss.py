@@ -41,6 +41,7 @@ class FaissIndex:
         """index: a faiss.IndexIDMap over IndexFlatIP, or a trained faiss.IndexIVFFlat."""
         self.space = space
         self._index = index
+        self._mapped: Path | None = None
         self._present = np.zeros(0, np.bool_)  # by row number
         self._mark(_stored_rows(index), True)
 
@@ -132,6 +133,7 @@ class FaissIndex:
                 f"Row {repeated[0]} is already in the index or given twice ({len(repeated)} such "
                 f"rows). Remove it before adding it again."
             )
+        self._unmap()
         self._index.add_with_ids(np.ascontiguousarray(vectors.values, dtype=np.float32), rows)
         self._mark(rows, True)
 
@@ -140,6 +142,7 @@ class FaissIndex:
         rows = np.asarray(rows, dtype=np.int64)
         present = rows[self._contains(rows)]
         if len(present):
+            self._unmap()
             self._index.remove_ids(present)
             self._mark(present, False)
 
@@ -154,13 +157,13 @@ class FaissIndex:
 
     @classmethod
     def load(cls, path: Path, space: EmbeddingSpace) -> Self:
-        """Read an index back.
+        """Read an index back, its vectors mapped: processes that load one file share its memory.
 
         Raises SpaceMismatch if it was built in another space, BundleError if it is no index.
         """
         require_same_space(_stored_space(path), space, f"index {path}", "bundle")
         try:
-            index = faiss.read_index(str(path))
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise BundleError(_unreadable(path)) from error
         if index.d != space.dim:
@@ -168,7 +171,18 @@ class FaissIndex:
                 f"The index {path} holds vectors of {index.d} numbers, {space.version} has "
                 f"{space.dim}. Build it again with 'vitrina index'."
             )
-        return cls(space, index)
+        loaded = cls(space, index)
+        loaded._mapped = path
+        return loaded
+
+    def _unmap(self) -> None:
+        """Read the mapped file into memory of our own, before it is changed there."""
+        if self._mapped is not None:
+            nprobe = self.nprobe
+            self._index = faiss.read_index(str(self._mapped))
+            if nprobe:
+                self.nprobe = nprobe
+            self._mapped = None
 
     def _search(
         self, values: FloatMatrix, k: int, selector: Any, lists: int

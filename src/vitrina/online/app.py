@@ -6,9 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 import vitrina
+from vitrina.online.access import AccessControl, document_access
+from vitrina.online.edge import Edge
 from vitrina.online.item_routes import item_routes
+from vitrina.online.keys import WatchedKeys
+from vitrina.online.limits import Admission
 from vitrina.online.operations import operations
 from vitrina.online.problems import install_problem_handlers
 from vitrina.online.routes import routes
@@ -20,8 +25,9 @@ from vitrina.settings import Settings
 def create_app(settings: Settings) -> FastAPI:
     """The application, with its `Service` in `app.state.service`. The lifespan starts and stops it.
 
-    Raises DataError when the state file cannot be used. Without a promoted bundle it starts all
-    the same, says so in /readyz, and serves as soon as one is promoted.
+    Raises DataError when the state file cannot be used, KeysError when the keys cannot. Without a
+    promoted bundle it starts all the same, says so in /readyz, and serves as soon as one is
+    promoted.
     """
     service = Service(settings)
 
@@ -45,8 +51,27 @@ def create_app(settings: Settings) -> FastAPI:
         ],
     )
     app.state.service = service
+    # From the inside out: what was added last sees a request first.
+    app.add_middleware(
+        Admission, settings=settings.serve, load=service.load, telemetry=service.telemetry
+    )
+    app.add_middleware(
+        AccessControl,
+        keys=WatchedKeys(settings.paths.keys),
+        origins=frozenset(settings.serve.cors_origins),
+    )
+    if settings.serve.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.serve.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(Edge)
     app.add_middleware(RequestCounter, telemetry=service.telemetry)
     install_problem_handlers(app)
+    document_access(app)
     app.include_router(routes(service))
     app.include_router(item_routes(service))
     app.include_router(operations(service))

@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 
 from vitrina.online.breaker import Breakers
 from vitrina.online.problems import Problem
-from vitrina.online.stages import FIRST_RUN, PARTS, Stages
+from vitrina.online.stages import FIRST_RUN, NOTHING, PARTS, Stages
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +66,29 @@ class Deadlines:
         self._first = anyio.CapacityLimiter(_FIRST_RUNS)
         self._second = anyio.CapacityLimiter(_SECOND_RUNS)
 
-    async def keep(self, work: Callable[[Stages], _T], breakers: Breakers, seconds: float) -> _T:
-        """`work(stages)`, within `seconds` or a little later.
+    async def keep(
+        self,
+        work: Callable[[Stages], _T],
+        breakers: Breakers,
+        seconds: float,
+        left_out: Mapping[str, str] = NOTHING,
+    ) -> _T:
+        """`work(stages)`, within `seconds` or a little later, without the parts `left_out`.
 
         work must be quick and touch nothing that can hang when all PARTS are left out.
         """
         began = time.perf_counter()
-        first = Stages(breakers, began, began + FIRST_RUN * seconds)
+        first = Stages(breakers, began, began + FIRST_RUN * seconds, left_out)
         answer = await _within(work, first, self._first)
         if answer is not None:
             return answer[0]
         waited = f"no answer within {FIRST_RUN * seconds * 1e3:.3g} ms"
         stuck = (first.calling,) if first.calling else _DEAR
         second = Stages(
-            breakers, began, began + _SECOND_RUN * seconds, dict.fromkeys(stuck, waited)
+            breakers,
+            began,
+            began + _SECOND_RUN * seconds,
+            {**left_out, **dict.fromkeys(stuck, waited)},
         )
         answer = await _within(work, second, self._second)
         if answer is not None:

@@ -19,6 +19,17 @@ PROBLEM: dict[str, Any] = {
     "required": ["type", "title", "status", "detail"],
 }
 
+_REFUSALS: dict[int, str] = {
+    400: "The body is not JSON.",
+    401: "There is no API key with the request, or it is not (or no longer) known.",
+    403: "The API key lacks a scope; `detail` names it.",
+    404: "Nothing is known by this id.",
+    413: "The body is too large.",
+    429: "Too many requests: ask again after the seconds in Retry-After.",
+    422: "Something in the request cannot be used; `errors` names what.",
+    503: "The service cannot do this now; `detail` says why.",
+}
+
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """The model's JSON schema with every reference resolved in place."""
@@ -76,18 +87,16 @@ def with_header(
 
 def answers(example: Any, *problems: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: an example of the answer, and the refusals it may give."""
-    refusal = {"content": {"application/problem+json": {"schema": PROBLEM}}}
-    descriptions = {
-        400: "The body is not JSON.",
-        404: "Nothing is known by this id.",
-        413: "The body is too large.",
-        422: "Something in the request cannot be used; `errors` names what.",
-        503: "The service cannot do this now; `detail` says why.",
-    }
     return {
         200: {"content": {"application/json": {"example": example}}},
-        **{status: {"description": descriptions[status], **refusal} for status in problems},
+        **{int(status): refusal for status, refusal in refusals(*problems).items()},
     }
+
+
+def refusals(*problems: int) -> dict[str, dict[str, Any]]:
+    """The part of `responses` that says which refusals a route may give."""
+    content = {"content": {"application/problem+json": {"schema": PROBLEM}}}
+    return {str(status): {"description": _REFUSALS[status], **content} for status in problems}
 
 
 def _resolve(node: Any, definitions: dict[str, Any]) -> Any:

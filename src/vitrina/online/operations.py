@@ -22,18 +22,21 @@ def operations(service: Service) -> APIRouter:
     @router.get(
         "/readyz",
         summary="Can it recommend? Which bundle serves, and is anything wrong with the next one?",
-        responses={503: {"description": "No bundle serves; `problem` says what to do."}},
+        responses={
+            503: {"description": "No bundle serves (see `problem`), or the server is about to end."}
+        },
     )
     async def readyz() -> Response:
         recommender, problem = service.releases.recommender, service.releases.problem
         breakers = recommender.breakers if recommender else {}
+        ready = recommender is not None and not service.draining
         content: dict[str, Any] = {
-            "status": "ready" if recommender else "not ready",
+            "status": "draining" if service.draining else "ready" if ready else "not ready",
             "bundle": recommender.bundle.manifest.version if recommender else None,
             "problem": problem,
             "breakers": {part: breaker.state for part, breaker in breakers.items()},
         }
-        status = 200 if recommender else 503
+        status = 200 if ready else 503
         return Response(orjson.dumps(content), status, media_type="application/json")
 
     @router.get("/metrics", summary="Counters and histograms for Prometheus.")

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from vitrina.errors import StateError
 
@@ -20,11 +21,18 @@ MAX_BODY_BYTES = 1_000_000
 class Problem(Exception):
     """A request that is answered by a refusal. `detail` is a sentence that says what to do."""
 
-    def __init__(self, status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = errors
+        self.headers = headers
 
 
 def problem_response(problem: Problem) -> Response:
@@ -32,6 +40,7 @@ def problem_response(problem: Problem) -> Response:
     return Response(
         orjson.dumps(problem_content(problem)),
         problem.status,
+        problem.headers,
         media_type="application/problem+json",
     )
 
@@ -62,9 +71,9 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
-        response = problem_response(Problem(error.status_code, str(error.detail)))
-        response.headers.update(error.headers or {})
-        return response
+        return problem_response(
+            Problem(error.status_code, str(error.detail), headers=error.headers)
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -73,6 +82,10 @@ def install_problem_handlers(app: FastAPI) -> None:
             for finding in error.errors()
         ]
         return problem_response(Problem(422, "The request cannot be used.", errors))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return problem_response(Problem(400, "The connection ended before the request did."))
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> Response:
@@ -101,14 +114,16 @@ async def read_json(request: Request) -> Any:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body's bytes, read no further than the limit."""
+    """The body's bytes, read no further than the limit, whether or not its length was announced."""
+    too_large = Problem(413, f"The body is larger than {MAX_BODY_BYTES:,} bytes. Send it in parts.")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+        raise too_large
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise Problem(
-                413, f"The body is larger than {MAX_BODY_BYTES:,} bytes. Send it in parts."
-            )
+            raise too_large
     return bytes(body)
 
 

@@ -1,52 +1,121 @@
-"""Running the application: uvicorn, one process, one event loop."""
+"""Running the application in this process: uvicorn, one event loop, and a quiet end."""
 
 from __future__ import annotations
 
+import signal
 import socket
+import ssl
+import time
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from vitrina.errors import SettingsError
+from vitrina.online.connections import PatientProtocol
 from vitrina.settings import ServeSettings
 
 SHUTDOWN_SECONDS = 5
-"""How long requests in flight may take to finish after Ctrl-C or SIGTERM."""
+"""How long requests in flight may take to finish once no new ones are accepted."""
+
+IDLE_SECONDS = 75
+"""How long a connection without a request stays open: longer than the 60 s of usual load balancers,
+so that it is the balancer that closes, and never just as it sends a request."""
+
+BACKLOG = 2048
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """A uvicorn server that says when it listens, and where (the port may have been 0)."""
+class _Server(uvicorn.Server):
+    """A uvicorn server that says when it listens, and that others have time to see it going.
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
+    After SIGTERM it goes on serving for `drain_seconds`: /readyz says 503, so that load balancers
+    look elsewhere, and every answer asks its client to close the connection. Only then does it
+    stop to listen. A second SIGTERM, or Ctrl-C, ends it without that wait.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: FastAPI,
+        drain_seconds: float,
+        on_ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._service = app.state.service
+        self._drain_seconds = drain_seconds
         self._on_ready = on_ready
+        self._drained_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        if self.started:
+            self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig != signal.SIGTERM:
+            super().handle_exit(sig, frame)
+        elif self._drained_at is None:
+            self._service.draining = True
+            self._drained_at = time.monotonic() + self._drain_seconds
+            closing = (b"connection", b"close")
+            self.config.encoded_headers.append(closing)
+            self.server_state.default_headers = [*self.server_state.default_headers, closing]
+        else:
+            self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._drained_at is not None and time.monotonic() >= self._drained_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
 
 def serve(app: FastAPI, settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; `on_ready(address)` is called once requests are accepted.
+    """Serve an app of `create_app` in this process until SIGTERM, or KeyboardInterrupt by Ctrl-C.
 
-    Raises SettingsError when the address cannot be listened on.
+    `on_ready(address)` is called once requests are accepted. Raises SettingsError when the
+    address cannot be listened on.
     """
-    listener = _listen(settings.host, settings.port)
+    with listen(settings.host, settings.port) as listener:
+        serve_on(listener, app, settings, lambda: on_ready(address_of(listener, settings)))
+
+
+def serve_on(
+    listener: socket.socket, app: FastAPI, settings: ServeSettings, on_ready: Callable[[], None]
+) -> None:
+    """`serve` on a socket that listens. Raises SettingsError for a certificate it cannot use."""
     config = uvicorn.Config(
         app,
+        http=PatientProtocol,
+        ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        backlog=BACKLOG,
     )
-    with listener:
-        _AnnouncingServer(config, on_ready).run(sockets=[listener])
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"TLS cannot be spoken with {settings.tls_certificate} and {settings.tls_key} "
+            f"({error}). [serve] takes a certificate with its chain, and its key, both as PEM."
+        ) from error
+    _Server(config, app, settings.drain_seconds, on_ready).run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def address_of(listener: socket.socket, settings: ServeSettings) -> str:
+    """The URL of a listening socket, whose port may have been 0."""
+    scheme = "http" if settings.tls_certificate is None else "https"
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Its protocol is named because asyncio switches Nagle's algorithm off
     only where it is: left to the default, every answer waits 40 ms for the client's delayed ACK.
     """
@@ -55,7 +124,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise SettingsError(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
 from vitrina.errors import StateError
 from vitrina.online.deadline import Deadlines
 from vitrina.online.live_catalog import LiveCatalog
+from vitrina.online.load import Load
 from vitrina.online.problems import Problem
 from vitrina.online.recommender import Recommendation, Recommender, Request
 from vitrina.online.releases import Releases
-from vitrina.online.stages import Stages, make_breakers
+from vitrina.online.stages import NOTHING, Stages, make_breakers
 from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
@@ -22,6 +24,8 @@ from vitrina.state.opening import open_state
 from vitrina.state.vector_cache import LruVectorCache
 
 log = logging.getLogger(__name__)
+
+_UNDER_LOAD: Final = {"ranker": "the server is overloaded"}
 
 
 class Service:
@@ -33,6 +37,9 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         serve = settings.serve
         self.settings = settings
+        self.load = Load(serve.max_in_flight)
+        self.draining = False
+        """Whether the server is about to end, and load balancers should look elsewhere."""
         self.telemetry = Telemetry()
         self.deadlines = Deadlines()
         self.state = open_state(settings)
@@ -88,7 +95,7 @@ class Service:
         return self._counted(self.recommender.recommend(request))
 
     async def recommend_in_time(self, request: Request, deadline_ms: float) -> Recommendation:
-        """The same within a deadline."""
+        """The same within a deadline, and without ranking while the server is overloaded."""
         return await self._in_time(self.recommender, request, deadline_ms)
 
     async def recommend_all_in_time(
@@ -110,7 +117,12 @@ class Service:
         def work(stages: Stages) -> Recommendation:
             return recommender.recommend(request, stages)
 
-        answer = await self.deadlines.keep(work, recommender.breakers, deadline_ms / 1e3)
+        answer = await self.deadlines.keep(
+            work,
+            recommender.breakers,
+            deadline_ms / 1e3,
+            _UNDER_LOAD if self.load.overloaded else NOTHING,
+        )
         return self._counted(answer)
 
     def _counted(self, answer: Recommendation) -> Recommendation:

@@ -31,7 +31,7 @@ PARTS: Final[Mapping[str, float]] = MappingProxyType(
 FIRST_RUN: Final = math.fsum(PARTS.values())
 """The share of the deadline in which all parts have to be done; the rest is for doing without."""
 
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_BREAKERS: Final[Breakers] = MappingProxyType({})
 _T = TypeVar("_T")
 
@@ -59,7 +59,7 @@ class Stages:
         breakers: Breakers = _NO_BREAKERS,
         began: float | None = None,
         ends: float = math.inf,
-        left_out: Mapping[str, str] = _NOTHING,
+        left_out: Mapping[str, str] = NOTHING,
     ) -> None:
         self._breakers = breakers
         self.ends = ends

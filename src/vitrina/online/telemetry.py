@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vitrina.online.breaker import STATES, Breakers
@@ -16,6 +22,9 @@ _SECONDS = (
     *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
 )
 _ROUTELESS = "(none)"
+
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that tells prometheus_client to count in files that several processes share."""
 
 
 class Telemetry:
@@ -62,20 +71,17 @@ class Telemetry:
             ["outcome"],
             registry=self.registry,
         )
+        self.refused = Counter(
+            "vitrina_put_off",
+            "Requests answered by 429: above their client's rate, or above the server's load.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.events = Counter(
             "vitrina_events",
             "Events received, by outcome.",
             ["outcome"],
             registry=self.registry,
-        )
-        self._breakers = Gauge(
-            "vitrina_breaker_state",
-            "1 for the state that the circuit breaker of a part is in, 0 for the others.",
-            ["part", "state"],
-            registry=self.registry,
-        )
-        self._bundle = Gauge(
-            "vitrina_bundle_info", "The bundle being served.", ["version"], registry=self.registry
         )
 
     def recommended(self, answer: Recommendation) -> None:
@@ -94,15 +100,53 @@ class Telemetry:
         self._request_seconds.labels(route).observe(seconds)
 
     def exposition(self, serving: str | None, breakers: Breakers) -> bytes:
-        """All of it in Prometheus' text format; `serving` is the bundle in service."""
-        for part, breaker in breakers.items():
+        """All of it in Prometheus' text format; `serving` is the bundle in service.
+
+        Of several workers, whichever is asked answers with the counts of all, and with its own
+        bundle and breakers.
+        """
+        counts = self.registry
+        if METRICS_FOLDER in os.environ:
+            counts = CollectorRegistry()
+            MultiProcessCollector(counts)  # type: ignore[no-untyped-call]
+        return generate_latest(counts) + generate_latest(_present(serving, breakers))
+
+
+def forget_process(pid: int) -> None:
+    """Drop the gauges of a worker that is no more; what it counted still counts."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class _Present(Collector):
+    """What is so at this moment, in this process."""
+
+    def __init__(self, serving: str | None, breakers: Breakers) -> None:
+        self._serving = serving
+        self._breakers = breakers
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "vitrina_bundle_info", "The bundle being served.", labels=["version"]
+        )
+        if self._serving is not None:
+            info.add_metric([self._serving], 1)
+        yield info
+        states = GaugeMetricFamily(
+            "vitrina_breaker_state",
+            "1 for the state that the circuit breaker of a part is in, 0 for the others.",
+            labels=["part", "state"],
+        )
+        for part, breaker in self._breakers.items():
             found = breaker.state
             for state in STATES:
-                self._breakers.labels(part, state).set(state == found)
-        self._bundle.clear()
-        if serving is not None:
-            self._bundle.labels(serving).set(1)
-        return generate_latest(self.registry)
+                states.add_metric([part, state], state == found)
+        yield states
+
+
+def _present(serving: str | None, breakers: Breakers) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(_Present(serving, breakers))
+    return registry
 
 
 class RequestCounter:

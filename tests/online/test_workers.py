@@ -1,0 +1,194 @@
+"""Several worker processes on one port: one that is killed is replaced, and nobody notices much."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from served import ids
+from vitrina.bundle.registry import Registry
+
+SETTINGS = """
+[paths]
+bundles = "bundles"
+state = "state.sqlite"
+keys = "keys.json"
+[serve]
+port = 0
+workers = 2
+drain_seconds = 0.5
+"""
+
+
+@dataclass
+class Supervised:
+    """A supervisor with its workers."""
+
+    process: subprocess.Popen[str]
+    client: httpx.Client
+
+    @classmethod
+    def start(cls, home: Path) -> Supervised:
+        (home / "vitrina.toml").write_text(SETTINGS)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vitrina", "serve", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=home,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        assert process.stdout is not None
+        text = "".join(iter(process.stdout.readline, "}\n"))
+        address = json.loads(text + "}")["address"]
+        return cls(process, httpx.Client(base_url=address, timeout=30))
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers; the supervisor has other helpers."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in children if b"spawn_main" in _command(child)]
+
+    def end(self) -> int:
+        self.client.close()
+        self.process.terminate()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(timeout=60)
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, bundle_path: Path) -> Path:
+    home = tmp_path_factory.mktemp("workers")
+    registry = Registry(home / "bundles")
+    registry.promote(registry.publish(bundle_path, metrics={}))
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Supervised]:
+    server = Supervised.start(home)
+    yield server
+    server.end()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def test_all_workers_answer_on_one_port_and_count_together(server: Supervised) -> None:
+    def counted() -> float:
+        lines = httpx.get(f"{server.client.base_url}/metrics").text.splitlines()
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.startswith("vitrina_served_")
+        )
+
+    before = counted()
+    for _ in range(20):  # a connection each, so that both workers get some
+        answer = httpx.get(f"{server.client.base_url}/v1/recommendations?user_id=ada")
+        assert len(ids(answer.json())) == 20
+    assert counted() == before + 20
+    assert 'vitrina_bundle_info{version="' in server.client.get("/metrics").text
+
+
+def test_a_bundles_large_files_are_mapped_and_not_copied(server: Supervised) -> None:
+    for worker in server.workers():
+        mapped = Path(f"/proc/{worker}/maps").read_text()
+        for name in ("items.safetensors", "index.faiss", "catalog.jsonl"):
+            assert name in mapped
+
+
+def test_a_killed_worker_is_replaced_while_the_service_goes_on(server: Supervised) -> None:
+    before = server.workers()
+    assert len(before) == 2
+    done, answered, broken = threading.Event(), [0], [0]
+
+    def ask() -> None:
+        url = f"{server.client.base_url}/v1/recommendations?user_id=ada"
+        while not done.is_set():
+            try:
+                answered[0] += len(httpx.get(url, timeout=30).json()["items"]) == 20
+            except httpx.TransportError:  # what the killed worker had in hand
+                broken[0] += 1
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        os.kill(before[0], signal.SIGKILL)
+        eventually(lambda: before[0] not in server.workers() and len(server.workers()) == 2)
+        reached = answered[0]
+        eventually(lambda: answered[0] > reached + 5)
+    finally:
+        done.set()
+        asking.join()
+    assert broken[0] <= 1, "one client had one request in the hands of the one that was killed"
+    assert before[1] in server.workers()
+
+
+def test_an_ending_server_drops_no_request(home: Path) -> None:
+    server = Supervised.start(home)
+    workers = server.workers()
+    url = server.client.base_url
+    statuses: list[int] = []
+
+    def ask_while_ready() -> None:  # as a load balancer does
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while client.get("/readyz").status_code == 200:
+                statuses.append(client.get("/v1/recommendations?user_id=ada").status_code)
+
+    asking = [threading.Thread(target=ask_while_ready) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    eventually(lambda: len(statuses) > 10)
+    body = b'{"user_id": "ada", "item_id": "item-0003", "event_type": "view"}'
+    assert url.port is not None
+    with socket.create_connection((url.host, url.port), timeout=60) as slow:
+        head = f"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        slow.sendall(head.encode() + body[:9])
+        server.process.terminate()
+        for thread in asking:
+            thread.join(timeout=60)
+        assert set(statuses) == {200}
+        eventually(lambda: not _listens(url.host, url.port))
+        slow.sendall(body[9:])  # only now, when nobody listens any more
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+    assert server.end() == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def _listens(host: str, port: int | None) -> bool:
+    assert port is not None
+    try:
+        socket.create_connection((host, port), timeout=30).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_workers_end_with_a_supervisor_that_was_killed(home: Path) -> None:
+    server = Supervised.start(home)
+    workers = server.workers()
+    server.process.kill()
+    eventually(lambda: not any(_command(str(worker)) for worker in workers))
+    server.end()
