@@ -49,9 +49,9 @@ CHOSEN: Final = {
     "dropout": 0.65,
     "history_dropout": 0.25,
     "id_dropout": 0.0,
-    "learning_rate": 2e-3,
+    "learning_rate": 8e-3,
     "weight_decay": 0.05,
-    "batch_events": 1024,
+    "batch_events": 4096,
 }
 """What the validation events of Beauty chose; Sports is trained with the same."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from shop import tiny_bundle
 from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.registry import Registry
+
+# Every Java that a test starts: it lives too briefly for its best compiler to pay.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")
