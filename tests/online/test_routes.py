@@ -41,6 +41,16 @@ def test_an_answer_names_everything_that_made_it(client: httpx.Client, bundle: B
     assert item["position"] == 1
 
 
+def test_every_recommendation_says_where_its_time_went(client: httpx.Client) -> None:
+    answer = client.get("/v1/recommendations?user_id=ada")
+    stages = dict(part.split(";dur=") for part in answer.headers["Server-Timing"].split(", "))
+    assert {stage: float(spent) for stage, spent in stages.items()} == answer.json()["timings_ms"]
+    near = client.get("/v1/items/item-0003/similar").headers["Server-Timing"]
+    assert [part.partition(";")[0] for part in near.split(", ")] == [
+        *("candidates", "hydrate", "total")
+    ]
+
+
 def test_get_and_post_answer_alike(client: httpx.Client) -> None:
     params = {"user_id": "ada", "k": 5, "category": ["DAIRY", "BAKERY"], "max_price": 20}
     got = recommend(client, **params)

@@ -14,6 +14,7 @@ from vitrina.online.item_requests import ItemIdsIn, ItemIn, parse_item_ids, pars
 from vitrina.online.openapi import answers, json_body, one_or_several, schema_of, with_header
 from vitrina.online.problems import Problem, json_response, read_json
 from vitrina.online.service import Service
+from vitrina.online.stages import server_timing
 
 
 def item_routes(service: Service) -> APIRouter:
@@ -77,7 +78,7 @@ def item_routes(service: Service) -> APIRouter:
             recommender.breakers,
             deadline / 1e3,
         )
-        return json_response(
+        response = json_response(
             {
                 "item_id": item_id,
                 "degraded": stages.degraded,
@@ -86,6 +87,8 @@ def item_routes(service: Service) -> APIRouter:
                 "items": items,
             }
         )
+        response.headers.update(server_timing(stages.finish()))
+        return response
 
     @router.get(
         "/items/{item_id:path}",

@@ -35,6 +35,7 @@ from vitrina.online.requests import (
     parse_recommendation,
 )
 from vitrina.online.service import Service
+from vitrina.online.stages import server_timing
 
 
 def routes(service: Service) -> APIRouter:
@@ -98,7 +99,11 @@ def routes(service: Service) -> APIRouter:
     async def _recommend(values: Any, request: Request) -> Response:
         wanted = parse_recommendation(values)
         answer = await service.recommend_in_time(wanted, deadline(request))
-        return Response(answer.to_json(), media_type="application/json")
+        return Response(
+            answer.to_json(),
+            headers=server_timing(answer.timings_ms),
+            media_type="application/json",
+        )
 
     @router.post(
         "/recommendations:batch",

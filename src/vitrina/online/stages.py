@@ -115,5 +115,11 @@ class Stages:
         return self.timings_ms
 
 
+def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
+    """The `Server-Timing` header (W3C), which browsers show beside the request."""
+    stages = ", ".join(f"{stage};dur={spent}" for stage, spent in timings_ms.items())
+    return {"Server-Timing": stages}
+
+
 def _ms_since(started: float) -> float:
     return round((time.perf_counter() - started) * 1e3, 4)
