@@ -77,7 +77,7 @@ def tiny_contents(
         popularity=rng.exponential(size=items).astype(np.float32),
         repeat_rate=rng.uniform(0.05, 0.6, size=items).astype(np.float32),
         centroid=normalise(values.mean(0)),
-        covisited=neighbours(values),
+        covisited=neighbours(items),
         item_tower=home / "item_tower.safetensors",
         user_tower=home / "user_tower.safetensors",
         encoder=home / "user_tower.onnx",
@@ -128,11 +128,12 @@ def shop_vectors(rng: np.random.Generator, rows: list[dict[str, Any]], dim: int)
     return normalise(centres[category] + 0.3 * rng.standard_normal((len(rows), dim)))
 
 
-def neighbours(values: FloatMatrix) -> NDArray[np.int32]:
-    """The four items nearest to each, as if they were met in the same visits: int32 [n, 4]."""
-    nearness = values @ values.T
-    np.fill_diagonal(nearness, -np.inf)
-    return np.argsort(-nearness, axis=1, kind="stable")[:, :4].astype(np.int32)
+def neighbours(items: int) -> NDArray[np.int32]:
+    """Four other items of each item's shelf, as if they were met in the same visits: [n, 4]."""
+    shelves = 4 * len(DEPARTMENTS)
+    steps = shelves * np.arange(1, 5, dtype=np.int32)
+    listed = np.arange(items, dtype=np.int32)[:, None] + steps
+    return np.where(listed < items, listed, -1)
 
 
 def mean_encoder(dim: int) -> onnx.ModelProto:

@@ -84,7 +84,8 @@ def fingerprint(item_ids: Iterable[str], item_vectors: FloatMatrix, weights_sha2
     """SHA-256 over item ids, item vectors float32 [n, dim] and the item tower's weights file."""
     digest = hashlib.sha256()
     digest.update("\n".join(item_ids).encode())
-    digest.update(np.ascontiguousarray(item_vectors, dtype="<f4").tobytes())
+    # Its buffer, not its bytes: a copy of a large catalog's vectors is a large peak of memory.
+    digest.update(np.ascontiguousarray(item_vectors, dtype="<f4").reshape(-1).data)
     digest.update(weights_sha256.encode())
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.drill import COLUMNS, Drill, Fault, Shop, check, drill
+from chaos.drill import COLUMNS, Drill, Fault, Shop, check, drill, is_whole
 from served import serving, shop_settings
 from vitrina.bundle.bundle import load_bundle
 from vitrina.bundle.registry import Registry
@@ -26,11 +26,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
-
-
-def is_whole(config: pytest.Config) -> bool:
-    """Whether the matrix is run at length; the option is there when tests/chaos is named."""
-    return bool(config.getoption("--whole", default=False))
 
 
 @pytest.fixture(scope="session")
@@ -52,16 +47,12 @@ def run_drill(pytestconfig: pytest.Config) -> Callable[[Fault, Shop], Drill]:
     return run
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the shop that a module drills."""
-    return tmp_path_factory.mktemp("drilled")
-
-
-@pytest.fixture(scope="module")
-def shop(home: Path, bundle_path: Path, deadline_ms: float) -> Iterator[Shop]:
+@pytest.fixture(scope="session")
+def shop(
+    tmp_path_factory: pytest.TempPathFactory, bundle_path: Path, deadline_ms: float
+) -> Iterator[Shop]:
     """A shop served by a thread of this process, so that faults can be put into it."""
-    settings = shop_settings(home, deadline_ms=deadline_ms)
+    settings = shop_settings(tmp_path_factory.mktemp("drilled"), deadline_ms=deadline_ms)
     registry = Registry(settings.paths.bundles)
     version = registry.publish(bundle_path, metrics={})
     registry.promote(version)

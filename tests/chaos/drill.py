@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from served import ids
 from vitrina.bundle.bundle import Bundle
@@ -21,6 +22,11 @@ HANG_SECONDS = 30.0
 """Longer than any drill: what hangs does so until the fault is mended."""
 MENDED_SECONDS = 20.0
 """Full service has to be back within this; PAUSE_SECONDS and a swap fit many times."""
+
+
+def is_whole(config: pytest.Config) -> bool:
+    """Whether the matrix is run at length; the option is there when tests/chaos is named."""
+    return bool(config.getoption("--whole", default=False))
 
 
 @dataclass(frozen=True)
