@@ -122,7 +122,7 @@ def test_every_route_has_a_section(app: FastAPI) -> None:
         for path, methods in app.openapi()["paths"].items()
         for method in methods
     }
-    pages = {"GET /", "POST /click", "GET /studio/{name}"}
+    pages = {"GET /", "GET /beacon.js", "POST /click", "GET /studio/{name}"}
     descriptions = {"GET /docs", "GET /redoc", "GET /openapi.json"}
     assert found == served | pages | descriptions
 

