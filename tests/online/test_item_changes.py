@@ -138,6 +138,23 @@ def test_a_category_may_be_a_list_or_a_text(client: httpx.Client) -> None:
     assert all(item["category_path"] == ["TOYS", "CAMELS"] for item in found)
 
 
+@pytest.mark.parametrize("path", ["/v1/items/item-0003", "/v1/items/item-0019/similar?k=30"])
+def test_what_a_client_has_is_not_sent_again_until_it_changes(
+    client: httpx.Client, path: str
+) -> None:
+    first = client.get(path)
+    tag = first.headers["etag"]
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = client.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == tag
+    assert client.get(path, headers={"If-None-Match": '"other"'}).content == first.content
+    put(client, {"item_id": "item-0003", "price": 0.5})
+    changed = client.get(path, headers={"If-None-Match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+
+
 @pytest.mark.parametrize(
     ("item", "field"),
     [

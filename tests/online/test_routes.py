@@ -213,11 +213,15 @@ def test_every_route_is_documented_with_an_example(client: httpx.Client) -> None
         "/metrics",
     }
     for path, methods in document["paths"].items():
-        for operation in methods.values():
+        for name, operation in methods.items():
             assert operation["summary"]
-            if path.startswith("/v1/"):
-                answer = operation["responses"]["200"]["content"]["application/json"]
-                assert answer["example"]
+            bodies = [part for part in operation["responses"].values() if "content" in part]
+            if "requestBody" in operation:
+                bodies.append(operation["requestBody"])
+            for body in bodies:
+                for kind, content in body["content"].items():
+                    assert content["example"], f"{name} {path}: {kind} has no example"
+                    assert content["schema"], f"{name} {path}: {kind} has no schema"
     parameters = document["paths"]["/v1/recommendations"]["get"]["parameters"]
     assert {"user_id", "session_id", "k", "shelf", "category"} <= {p["name"] for p in parameters}
     assert "$ref" not in str(document["paths"]["/v1/events"]["post"]["requestBody"])

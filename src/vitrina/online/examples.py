@@ -110,3 +110,21 @@ HISTORY: Final[dict[str, Any]] = {
         {"item_id": "1082185", "event_type": "view", "timestamp": "2026-01-05T10:15:00Z"},
     ],
 }
+
+ALIVE: Final = {"status": "alive"}
+
+READY: Final[dict[str, Any]] = {
+    "status": "ready",
+    "bundle": _VERSIONS["bundle"],
+    "problem": None,
+    "breakers": {"index": "closed", "ranker": "closed"},
+}
+
+NOT_READY: Final[dict[str, Any]] = {
+    "status": "not ready",
+    "bundle": None,
+    "problem": "No bundle has been promoted yet.",
+    "breakers": {},
+}
+
+METRICS: Final = 'vitrina_requests_total{route="/v1/recommendations",status="200"} 42.0\n'

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from vitrina.online.problems import Problem, field_errors
-from vitrina.online.requests import Id, StrictIn
+from vitrina.online.problems import MAX_ERRORS, Problem, field_errors
+from vitrina.online.requests import Id, Price, StrictIn
 from vitrina.schema import CATEGORY_SEPARATOR
 
 MAX_TEXT: Final = 20_000
@@ -50,7 +50,7 @@ class ItemIn(StrictIn):
     category_path: CategoryPath | None = Field(
         None, description="Levels, broadest first, or one text: 'A > B > C'."
     )
-    price: float | None = Field(None, ge=0, allow_inf_nan=False)
+    price: Price | None = None
     currency: Name | None = None
     brand: Name | None = None
     location: Name | None = None
@@ -75,6 +75,8 @@ def parse_items(content: Any) -> list[dict[str, Any]]:
         raise Problem(422, "Send one item, a list of them, or {'items': [...]}.")
     items, errors = [], []
     for index, values in enumerate(content):
+        if len(errors) >= MAX_ERRORS:
+            break
         try:
             items.append(ItemIn.model_validate(values).model_dump(exclude_unset=True))
         except ValidationError as error:

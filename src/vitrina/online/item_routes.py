@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+import orjson
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.online import examples
+from vitrina.online.answers import Item, ItemsDeleted, ItemsTaken, SimilarItems
+from vitrina.online.conditional import IF_NONE_MATCH, NOT_MODIFIED, conditional
 from vitrina.online.deadline import DEADLINE, HEADER, deadline_ms
 from vitrina.online.item_requests import ItemIdsIn, ItemIn, parse_item_ids, parse_items
 from vitrina.online.openapi import answers, json_body, one_or_several, schema_of, with_header
 from vitrina.online.problems import Problem, json_response, read_json
 from vitrina.online.service import Service
 from vitrina.online.stages import server_timing
+
+ItemId = Annotated[str, Path(max_length=512)]
 
 
 def item_routes(service: Service) -> APIRouter:
@@ -31,19 +36,21 @@ def item_routes(service: Service) -> APIRouter:
             "Fields left out stay as they are. Items that the serving bundle lacks are kept for "
             "the next one and listed in `waiting`. If any item cannot be used, none is changed."
         ),
-        responses=answers(examples.ITEMS_ANSWER, 400, 413, 422, 503),
+        responses=answers(ItemsTaken, examples.ITEMS_ANSWER, 400, 413, 422, 503),
         openapi_extra=json_body(one_or_several(ItemIn, "items"), examples.ITEMS_CHANGE),
     )
     async def put_items(request: Request) -> Response:
-        items = parse_items(await read_json(request))
-        return json_response(await run_in_threadpool(service.catalog.put, items))
+        content = await read_json(request)
+        return json_response(
+            await run_in_threadpool(lambda: service.catalog.put(parse_items(content)))
+        )
 
     @router.post(
         "/items:delete",
         tags=["catalog"],
         summary="Delete items: from the next answer on they are nowhere to be seen.",
         description="PUT an item to have it back. Ids that nobody knows are taken, too.",
-        responses=answers(examples.DELETED, 400, 413, 422, 503),
+        responses=answers(ItemsDeleted, examples.DELETED, 400, 413, 422, 503),
         openapi_extra=json_body(schema_of(ItemIdsIn), examples.ITEM_IDS),
     )
     async def delete_items(request: Request) -> Response:
@@ -54,20 +61,20 @@ def item_routes(service: Service) -> APIRouter:
         "/items/{item_id:path}",
         tags=["catalog"],
         summary="Delete one item.",
-        responses=answers(examples.DELETED, 503),
+        responses=answers(ItemsDeleted, examples.DELETED, 422, 503),
     )
-    def delete_item(item_id: str) -> Response:
+    def delete_item(item_id: ItemId) -> Response:
         return json_response(service.catalog.delete([item_id]))
 
     @router.get(
         "/items/{item_id:path}/similar",
         tags=["recommendations"],
         summary="Available items that are near this one.",
-        responses=answers(examples.SIMILAR, 404, 422, 503),
-        openapi_extra=with_header({}, *DEADLINE),
+        responses=answers(SimilarItems, examples.SIMILAR, 404, 422, 503) | NOT_MODIFIED,
+        openapi_extra=with_header(with_header({}, *DEADLINE), *IF_NONE_MATCH),
     )
     async def get_similar(
-        request: Request, item_id: str, k: Annotated[int, Query(ge=1, le=100)] = 20
+        request: Request, item_id: ItemId, k: Annotated[int, Query(ge=1, le=100)] = 20
     ) -> Response:
         recommender = service.recommender
         bundle = recommender.bundle
@@ -78,7 +85,7 @@ def item_routes(service: Service) -> APIRouter:
             recommender.breakers,
             deadline / 1e3,
         )
-        response = json_response(
+        body = orjson.dumps(
             {
                 "item_id": item_id,
                 "degraded": stages.degraded,
@@ -87,6 +94,7 @@ def item_routes(service: Service) -> APIRouter:
                 "items": items,
             }
         )
+        response = conditional(request, body)
         response.headers.update(server_timing(stages.finish()))
         return response
 
@@ -94,12 +102,13 @@ def item_routes(service: Service) -> APIRouter:
         "/items/{item_id:path}",
         tags=["lookups"],
         summary="An item as the shop's catalog has it now.",
-        responses=answers(examples.ITEM, 404, 503),
+        responses=answers(Item, examples.ITEM, 404, 422, 503) | NOT_MODIFIED,
+        openapi_extra=with_header({}, *IF_NONE_MATCH),
     )
-    def get_item(item_id: str) -> Response:
+    def get_item(request: Request, item_id: ItemId) -> Response:
         bundle = service.recommender.bundle
         blob = bundle.catalog.blob(_row(bundle, item_id))
-        return Response(blob, media_type="application/json")
+        return conditional(request, blob)
 
     return router
 

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "description": "RFC 9457 problem details.",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "What is wrong and what to do."},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-    "required": ["type", "title", "status", "detail"],
-}
+from vitrina.online.answers import ProblemDetails
+from vitrina.online.problems import Problem, problem_content
+
+PROBLEM: dict[str, Any] = TypeAdapter(ProblemDetails).json_schema()
 
 _REFUSALS: dict[int, str] = {
     400: "The body is not JSON.",
@@ -85,18 +77,24 @@ def with_header(
     return {**extra, "parameters": [*extra.get("parameters", ()), header]}
 
 
-def answers(example: Any, *problems: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: an example of the answer, and the refusals it may give."""
+def answers(shape: Any, example: Any, *problems: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: what it answers, with an example, and the refusals it may give."""
     return {
-        200: {"content": {"application/json": {"example": example}}},
+        200: {"model": shape, "content": {"application/json": {"example": example}}},
         **{int(status): refusal for status, refusal in refusals(*problems).items()},
     }
 
 
 def refusals(*problems: int) -> dict[str, dict[str, Any]]:
     """The part of `responses` that says which refusals a route may give."""
-    content = {"content": {"application/problem+json": {"schema": PROBLEM}}}
-    return {str(status): {"description": _REFUSALS[status], **content} for status in problems}
+    return {str(status): _refusal(status) for status in problems}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    description = _REFUSALS[status]
+    example = problem_content(Problem(status, description))
+    content = {"application/problem+json": {"schema": PROBLEM, "example": example}}
+    return {"description": description, "content": content}
 
 
 def _resolve(node: Any, definitions: dict[str, Any]) -> Any:

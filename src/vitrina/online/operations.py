@@ -6,8 +6,12 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from vitrina.online import examples
+from vitrina.online.answers import Alive, Readiness
+from vitrina.online.openapi import answers
 from vitrina.online.service import Service
 
 
@@ -15,7 +19,11 @@ def operations(service: Service) -> APIRouter:
     """/healthz, /readyz and /metrics."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/healthz", summary="Is the process alive?")
+    @router.get(
+        "/healthz",
+        summary="Is the process alive?",
+        responses=answers(Alive, examples.ALIVE),
+    )
     async def healthz() -> Response:
         return Response(b'{"status":"alive"}', media_type="application/json")
 
@@ -23,7 +31,12 @@ def operations(service: Service) -> APIRouter:
         "/readyz",
         summary="Can it recommend? Which bundle serves, and is anything wrong with the next one?",
         responses={
-            503: {"description": "No bundle serves (see `problem`), or the server is about to end."}
+            **answers(Readiness, examples.READY),
+            503: {
+                "model": Readiness,
+                "description": "No bundle serves (see `problem`), or the server is about to end.",
+                "content": {"application/json": {"example": examples.NOT_READY}},
+            },
         },
     )
     async def readyz() -> Response:
@@ -39,7 +52,12 @@ def operations(service: Service) -> APIRouter:
         status = 200 if ready else 503
         return Response(orjson.dumps(content), status, media_type="application/json")
 
-    @router.get("/metrics", summary="Counters and histograms for Prometheus.")
+    @router.get(
+        "/metrics",
+        summary="Counters and histograms for Prometheus.",
+        response_class=PlainTextResponse,
+        responses={200: {"content": {"text/plain": {"example": examples.METRICS}}}},
+    )
     async def metrics() -> Response:
         recommender = service.releases.recommender
         text = service.telemetry.exposition(

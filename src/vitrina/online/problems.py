@@ -16,6 +16,8 @@ from starlette.requests import ClientDisconnect
 from vitrina.errors import StateError
 
 MAX_BODY_BYTES = 1_000_000
+MAX_ERRORS = 100
+"""Findings named in one refusal: whoever sends more has made one mistake many times."""
 
 
 class Problem(Exception):

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from vitrina.online.candidates import Shelf, Surface
 from vitrina.online.cursor import MAX_CHARS, decode_cursor
-from vitrina.online.problems import Problem, field_errors
+from vitrina.online.problems import MAX_ERRORS, Problem, field_errors
 from vitrina.online.recommender import Request
 from vitrina.rank.rules import Filters
 from vitrina.schema import Event, History, anonymous_key
@@ -56,6 +56,7 @@ def _readable(cursor: str) -> str:
     return cursor
 
 
+Price = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 UserId = Annotated[Id, AfterValidator(_no_session)]
 Moment = Annotated[
@@ -137,8 +138,8 @@ class RecommendationIn(StrictIn):
         default_factory=list, description="Category paths ('A > B'); subtrees are included."
     )
     brand: list[str] = Field(default_factory=list, description="Brands.")
-    min_price: float | None = Field(None, ge=0, allow_inf_nan=False)
-    max_price: float | None = Field(None, ge=0, allow_inf_nan=False)
+    min_price: Price | None = None
+    max_price: Price | None = None
     available: bool = Field(True, description="Only items that are available.")
     exclude_seen: bool | None = Field(
         None, description="Leave out the shopper's history. Default: on the shelf discover only."
@@ -177,6 +178,8 @@ def parse_events(content: Any, event_types: Collection[str]) -> list[Event]:
     events: list[Event] = []
     errors: list[dict[str, Any]] = []
     for index, values in enumerate(content):
+        if len(errors) >= MAX_ERRORS:
+            break
         try:
             event = EventIn.model_validate(values)
         except ValidationError as error:

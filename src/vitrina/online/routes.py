@@ -15,6 +15,13 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from vitrina.online import examples
+from vitrina.online.answers import (
+    Batch,
+    EventsTaken,
+    Recommendations,
+    UserEmbedding,
+    UserHistory,
+)
 from vitrina.online.deadline import DEADLINE, HEADER, deadline_ms
 from vitrina.online.openapi import (
     answers,
@@ -55,19 +62,22 @@ def routes(service: Service) -> APIRouter:
             "take them into account. Sending an event_id again changes nothing. If any event "
             "cannot be used, none is stored and the answer names each by index and field."
         ),
-        responses=answers(examples.EVENTS_ANSWER, 400, 413, 422, 503),
+        responses=answers(EventsTaken, examples.EVENTS_ANSWER, 400, 413, 422, 503),
         openapi_extra=json_body(one_or_several(EventIn, "events"), examples.EVENT),
     )
     async def post_events(request: Request) -> Response:
         content = await read_json(request)
+        return json_response(await run_in_threadpool(record, content))
+
+    def record(content: Any) -> dict[str, int]:
         try:
             events = parse_events(content, event_types)
         except Problem:
             service.telemetry.events.labels("refused").inc()
             raise
-        return json_response(await run_in_threadpool(service.record, events))
+        return service.record(events)
 
-    recommendation_answers = answers(examples.RECOMMENDATIONS, 400, 413, 422, 503)
+    recommendation_answers = answers(Recommendations, examples.RECOMMENDATIONS, 400, 413, 422, 503)
 
     @router.get(
         "/recommendations",
@@ -114,7 +124,7 @@ def routes(service: Service) -> APIRouter:
             "request alone would be answered, or a problem with its `status`. The deadline is "
             "that of each request."
         ),
-        responses=answers(examples.BATCH, 400, 413, 422, 503),
+        responses=answers(Batch, examples.BATCH, 400, 413, 422, 503),
         openapi_extra=with_header(
             json_body(
                 {
@@ -152,7 +162,7 @@ def routes(service: Service) -> APIRouter:
         tags=["lookups"],
         summary="The vector a shopper is served with, its versions and its rung.",
         description="An anonymous visitor's id is `session:` and the session id.",
-        responses=answers(examples.EMBEDDING, 503),
+        responses=answers(UserEmbedding, examples.EMBEDDING, 422, 503),
     )
     def get_embedding(user_id: str, include_vector: bool = False) -> Response:
         vector = service.recommender.user_vector(user_id)
@@ -176,7 +186,7 @@ def routes(service: Service) -> APIRouter:
         tags=["lookups"],
         summary="A shopper's newest events, oldest first.",
         description="An anonymous visitor's id is `session:` and the session id.",
-        responses=answers(examples.HISTORY),
+        responses=answers(UserHistory, examples.HISTORY, 422),
     )
     def get_history(user_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         history = service.state.recent(user_id, limit)
