@@ -156,7 +156,7 @@ def test_what_is_not_there_is_a_404_in_words(client: httpx.Client, path: str) ->
 
 
 def test_ids_may_hold_any_character(client: httpx.Client) -> None:
-    user = "a/b ?&#%☕\u0000'; DROP TABLE history; --"
+    user = "a/b ?&#%☕\u0000'; DROP TABLE history; --\n\n"
     event = {"user_id": user, "item_id": "item-0003", "event_type": "view"}
     assert client.post("/v1/events", json=event).status_code == 200
     history = client.get(f"/v1/users/{quote(user, safe='')}/history").json()

@@ -73,7 +73,8 @@ def parse_items(content: Any) -> list[dict[str, Any]]:
         content = [content]
     if not isinstance(content, list):
         raise Problem(422, "Send one item, a list of them, or {'items': [...]}.")
-    items, errors = [], []
+    items: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = []
     for index, values in enumerate(content):
         if len(errors) >= MAX_ERRORS:
             break

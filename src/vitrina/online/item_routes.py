@@ -15,6 +15,7 @@ from vitrina.online.conditional import IF_NONE_MATCH, NOT_MODIFIED, conditional
 from vitrina.online.deadline import DEADLINE, HEADER, deadline_ms
 from vitrina.online.item_requests import ItemIdsIn, ItemIn, parse_item_ids, parse_items
 from vitrina.online.openapi import answers, json_body, one_or_several, schema_of, with_header
+from vitrina.online.paths import ITEM
 from vitrina.online.problems import Problem, json_response, read_json
 from vitrina.online.service import Service
 from vitrina.online.stages import server_timing
@@ -58,7 +59,7 @@ def item_routes(service: Service) -> APIRouter:
         return json_response(await run_in_threadpool(service.catalog.delete, item_ids))
 
     @router.delete(
-        "/items/{item_id:path}",
+        ITEM,
         tags=["catalog"],
         summary="Delete one item.",
         responses=answers(ItemsDeleted, examples.DELETED, 422, 503),
@@ -67,7 +68,7 @@ def item_routes(service: Service) -> APIRouter:
         return json_response(service.catalog.delete([item_id]))
 
     @router.get(
-        "/items/{item_id:path}/similar",
+        f"{ITEM}/similar",
         tags=["recommendations"],
         summary="Available items that are near this one.",
         responses=answers(SimilarItems, examples.SIMILAR, 404, 422, 503) | NOT_MODIFIED,
@@ -99,7 +100,7 @@ def item_routes(service: Service) -> APIRouter:
         return response
 
     @router.get(
-        "/items/{item_id:path}",
+        ITEM,
         tags=["lookups"],
         summary="An item as the shop's catalog has it now.",
         responses=answers(Item, examples.ITEM, 404, 422, 503) | NOT_MODIFIED,

@@ -31,6 +31,7 @@ from vitrina.online.openapi import (
     schema_of,
     with_header,
 )
+from vitrina.online.paths import USER
 from vitrina.online.problems import Problem, json_response, problem_content, read_json
 from vitrina.online.requests import (
     LISTS,
@@ -158,7 +159,7 @@ def routes(service: Service) -> APIRouter:
         return Response(body, media_type="application/json")
 
     @router.get(
-        "/users/{user_id:path}/embedding",
+        f"{USER}/embedding",
         tags=["lookups"],
         summary="The vector a shopper is served with, its versions and its rung.",
         description="An anonymous visitor's id is `session:` and the session id.",
@@ -182,7 +183,7 @@ def routes(service: Service) -> APIRouter:
         )
 
     @router.get(
-        "/users/{user_id:path}/history",
+        f"{USER}/history",
         tags=["lookups"],
         summary="A shopper's newest events, oldest first.",
         description="An anonymous visitor's id is `session:` and the session id.",
