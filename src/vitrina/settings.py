@@ -259,6 +259,9 @@ class ServeSettings(Section):
         description="Time a recommendation may take. Parts that take longer than their share of it "
         "are left out, and the answer says so; a request may set its own (header Deadline-Ms).",
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="The server's log: lines for people, or a JSON object a line."
+    )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that serve on the port, the bundle's files shared."
     )

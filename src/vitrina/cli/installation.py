@@ -103,20 +103,39 @@ def init(
     )
 
 
-def doctor(config: Config = None, as_json: Json = False) -> None:
+def doctor(
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Look at the server there instead.", show_default=False),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="VITRINA_KEY",
+            help="With --server: an API key with the scope admin.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
     """Say what this installation can do, and what to do about what it cannot.
 
     Looks at Python and its packages, the processor and the GPU, the settings file, the lake, the
     current bundle (every checksum), the state file and the port. Writes nothing. The exit
     code is 1 if something is broken; what is merely not there yet is no fault.
 
+    With `--server`: whether one that runs answers and how fast, its version, its bundle, its clock,
+    its counters, and what it does without.
+
     Example:
 
-        vitrina doctor --json
+        vitrina doctor --server https://recommend.shop.example
     """
     from vitrina.cli.doctor import examine
+    from vitrina.cli.server_doctor import examine_server
 
-    findings = examine(config)
+    findings = examine(config) if server is None else examine_server(server, key)
     if as_json:
         show(findings, True)
     else:

@@ -51,6 +51,7 @@ def serve(
         vitrina serve --port 9000 --workers 4
     """
     from vitrina.online.access import require_keys_beyond_loopback
+    from vitrina.online.logs import configure_logging
     from vitrina.online.server import serve as run
     from vitrina.online.workers import Ready, Supervisor
 
@@ -59,7 +60,7 @@ def serve(
     changes = {name: value for name, value in given.items() if value is not None}
     settings = settings.model_copy(update={"serve": settings.serve.model_copy(update=changes)})
     require_keys_beyond_loopback(settings)
-    _configure_logging()
+    configure_logging(settings.serve.log_format)
 
     def on_ready(address: str, ready: Ready) -> None:
         if as_json:
@@ -87,19 +88,13 @@ def serve(
 def application(settings: Settings) -> FastAPI:
     """The service and its page, as each serving process makes them."""
     from vitrina.online.app import create_app
+    from vitrina.online.logs import configure_logging
     from vitrina.studio.app import mount_studio
 
-    _configure_logging()
+    configure_logging(settings.serve.log_format)
     app = create_app(settings)
     mount_studio(app)
     return app
-
-
-def _configure_logging() -> None:
-    import logging
-
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("vitrina").setLevel(logging.INFO)
 
 
 def recommend(

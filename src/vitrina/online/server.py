@@ -88,7 +88,7 @@ def serve_on(
         app,
         http=PatientProtocol,
         ws="none",
-        log_level="warning",
+        log_config=None,  # uvicorn's warnings go where ours do
         access_log=False,
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,

@@ -13,6 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import vitrina
 from vitrina.online.breaker import STATES, Breakers
 from vitrina.online.recommender import Recommendation
 from vitrina.online.stages import STAGES
@@ -125,6 +126,11 @@ class _Present(Collector):
         self._breakers = breakers
 
     def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(
+            "vitrina_build_info", "The version of Vitrina.", labels=["version"]
+        )
+        build.add_metric([vitrina.__version__], 1)
+        yield build
         info = GaugeMetricFamily(
             "vitrina_bundle_info", "The bundle being served.", labels=["version"]
         )

@@ -1,0 +1,57 @@
+"""The log of a server: lines for people, or JSON lines for programs; never about persons.
+
+No line names a shopper, a session, an item that somebody looked at, or an address. What ties the
+lines of a request together is its id.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Literal
+
+import orjson
+
+from vitrina.online.request_id import current_request_id
+
+
+class _Text(logging.Formatter):
+    """2026-01-05 10:15:00,123 WARNING [request id] message"""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(request)s%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        request_id = current_request_id.get()
+        record.request = f"[{request_id}] " if request_id else ""
+        return super().format(record)
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line: at, level, logger, message; request_id and error if there are any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        content = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := current_request_id.get():
+            content["request_id"] = request_id
+        if record.exc_info:
+            content["error"] = self.formatException(record.exc_info)
+        return orjson.dumps(content).decode()
+
+
+def log_handler(form: Literal["text", "json"]) -> logging.Handler:
+    """A handler that writes to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json() if form == "json" else _Text())
+    return handler
+
+
+def configure_logging(form: Literal["text", "json"]) -> None:
+    """Send the log of this process to stderr: what Vitrina does, and warnings of its libraries."""
+    logging.basicConfig(handlers=[log_handler(form)], force=True)
+    logging.getLogger("vitrina").setLevel(logging.INFO)
