@@ -83,6 +83,14 @@ def test_promote_and_roll_back(open_shop: Shop, draft: Path) -> None:
     assert "Nothing was promoted" in again.err
 
 
+def test_a_bundle_goes_into_the_shadow_and_out(open_shop: Shop, draft: Path) -> None:
+    second = open_shop.run("publish", "--json").json["version"]
+    began = open_shop.run("shadow", second, "--share", "0.05", "--json").json
+    assert began == {"version": second, "share": 0.05}
+    assert "5% of the requests" in open_shop.run("shadow").out
+    assert open_shop.run("shadow", "--end", "--json").json is None
+
+
 def test_a_failed_gate_needs_force_and_a_reason(shop: Shop, draft: Path) -> None:
     evaluated(shop, version_of(draft), ("recall@10 fell from 0.31 to 0.12.",))
     assert shop.run("publish").code == 0

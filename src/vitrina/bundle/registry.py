@@ -23,6 +23,7 @@ from vitrina.errors import BundleError
 from vitrina.index.base import IndexInfo
 
 POINTER: Final = "current.json"
+SHADOW: Final = "shadow.json"
 LOCK: Final = ".lock"
 FAILED_GATES: Final = "failed_gates"
 """Key of metrics.json: sentences on the evaluation gates that the bundle failed."""
@@ -60,7 +61,16 @@ class _Pointer:
     history: tuple[Promotion, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowRelease:
+    """`shadow.json`: the version that answers a share (0 … 1) of the requests, unseen."""
+
+    version: str
+    share: float
+
+
 _POINTER = TypeAdapter(_Pointer)
+_SHADOW = TypeAdapter(ShadowRelease)
 
 
 class Registry:
@@ -129,6 +139,34 @@ class Registry:
             load_bundle(self.path(version))
             self._point_to(Promotion(version, _now(), reason, "rollback"))
         return version
+
+    def shadow(self, version: str, share: float) -> None:
+        """Let `version` answer a share of the requests beside the current one, unseen.
+
+        Raises BundleError for an unknown or damaged bundle, and for the current one.
+        """
+        load_bundle(self.path(version))
+        if version == self.current():
+            raise BundleError(f"Bundle {version} is the current one: it cannot be its own shadow.")
+        with self._lock():
+            replace_file(self.root / SHADOW, orjson.dumps(ShadowRelease(version, share)))
+
+    def end_shadow(self) -> None:
+        """Let no bundle answer in the shadow any more."""
+        with self._lock():
+            (self.root / SHADOW).unlink(missing_ok=True)
+
+    def shadow_release(self) -> ShadowRelease | None:
+        """What answers in the shadow; None: nothing. Raises BundleError if that is unreadable."""
+        path = self.root / SHADOW
+        try:
+            return _SHADOW.validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise BundleError(
+                f"{path} is damaged ({error.errors()[0]['msg']}). 'vitrina shadow' writes it again."
+            ) from error
 
     def list(self) -> Sequence[BundleSummary]:
         """Every bundle, oldest first; one whose manifest is unreadable has its problem named."""

@@ -85,6 +85,43 @@ def rollback(reason: Reason = None, config: Config = None, as_json: Json = False
     show({"current": version}, as_json, f"{version} is the current bundle again.")
 
 
+def shadow(
+    version: Annotated[
+        str | None, typer.Argument(help="As 'vitrina bundles' lists it.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the requests it answers, too.")
+    ] = 0.1,
+    end: Annotated[bool, typer.Option("--end", help="Let no bundle answer any more.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let a bundle answer beside the current one, unseen, and count how the answers differ.
+
+    Reads and verifies the bundle; writes `shadow.json` in `paths.bundles`, which running servers
+    follow by themselves. They repeat a share of the requests with it; how many of the items
+    shown it would show, too, is in /metrics (`vitrina_shadow_overlap`), and so are its times and
+    failures. Servers hold both bundles in memory meanwhile. Without arguments: what is so now.
+
+    Example:
+
+        vitrina shadow 20260112T090000-77b1 --share 0.05
+    """
+    from vitrina.bundle.registry import Registry
+
+    registry = Registry(settings_of(config).paths.bundles)
+    if end:
+        registry.end_shadow()
+    elif version is not None:
+        registry.shadow(version, share)
+    release = registry.shadow_release()
+    if release is None:
+        text = "No bundle answers in the shadow."
+    else:
+        text = f"{release.version} answers {release.share:.0%} of the requests in the shadow."
+    show(release, as_json, text)
+
+
 def bundles(config: Config = None, as_json: Json = False) -> None:
     """List the published bundles, oldest first, with what one chooses by.
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from vitrina.bundle.amend import amend
 from vitrina.bundle.bundle import Bundle
 from vitrina.online.problems import Problem
+from vitrina.online.recommender import Recommender
 from vitrina.online.releases import Releases
 from vitrina.state.catalog_changes import CatalogChanges
 
@@ -64,14 +65,17 @@ class LiveCatalog:
         """A bundle just loaded, with all changes that it does not hold."""
         return amend(bundle, self._changes.after(0))
 
+    def up_to_date(self, recommender: Recommender) -> Recommender:
+        """The recommender itself, or one whose bundle has the changes that it has not seen."""
+        changes = self._changes.after(recommender.bundle.catalog.sequence)
+        return recommender.over(amend(recommender.bundle, changes)) if changes else recommender
+
     def refresh(self) -> None:
         """Amend the bundle in service by the changes that it has not seen."""
         with self._lock:
             while (serving := self._releases.recommender) is not None:
-                changes = self._changes.after(serving.bundle.catalog.sequence)
-                if not changes:
-                    return
-                if self._releases.exchange(serving, serving.over(amend(serving.bundle, changes))):
+                successor = self.up_to_date(serving)
+                if successor is serving or self._releases.exchange(serving, successor):
                     return  # else another bundle was swapped in meanwhile: amend that one
 
     def _store(self, write: Callable[[], None]) -> None:

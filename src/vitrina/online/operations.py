@@ -48,6 +48,7 @@ def operations(service: Service) -> APIRouter:
             "bundle": recommender.bundle.manifest.version if recommender else None,
             "problem": problem,
             "breakers": {part: breaker.state for part, breaker in breakers.items()},
+            "shadow": service.shadow.status(),
         }
         status = 200 if ready else 503
         return Response(orjson.dumps(content), status, media_type="application/json")

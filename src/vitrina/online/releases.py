@@ -10,6 +10,7 @@ from collections.abc import Callable
 from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.registry import Registry
 from vitrina.online.recommender import Recommender
+from vitrina.online.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,12 @@ class Releases:
         registry: Registry,
         make_recommender: Callable[[Bundle], Recommender],
         reload_seconds: float,
+        shadow: Shadow,
     ) -> None:
         self._registry = registry
         self._make_recommender = make_recommender
         self._reload_seconds = reload_seconds
+        self._shadow = shadow
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
         self._swap = threading.Lock()
@@ -114,3 +117,4 @@ class Releases:
     def _watch(self) -> None:
         while not self._stop.wait(self._reload_seconds):
             self.check()
+            self._shadow.check(self.serving)

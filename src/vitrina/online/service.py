@@ -15,6 +15,7 @@ from vitrina.online.load import Load
 from vitrina.online.problems import Problem
 from vitrina.online.recommender import Recommendation, Recommender, Request
 from vitrina.online.releases import Releases
+from vitrina.online.shadow import Shadow
 from vitrina.online.stages import NOTHING, Stages, make_breakers
 from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
@@ -44,8 +45,15 @@ class Service:
         self.deadlines = Deadlines()
         self.state = open_state(settings)
         self.cache = LruVectorCache(serve.cache_size, serve.cache_ttl_hours * 3600)
+        registry = Registry(settings.paths.bundles)
+        self.shadow = Shadow(
+            registry,
+            lambda bundle: Recommender(self.catalog.over(bundle), self.state, None, serve),
+            lambda recommender: self.catalog.up_to_date(recommender),
+            self.telemetry,
+        )
         self.releases = Releases(
-            Registry(settings.paths.bundles), self._make_recommender, serve.reload_seconds
+            registry, self._make_recommender, serve.reload_seconds, self.shadow
         )
         self.catalog = LiveCatalog(CatalogChanges(settings.paths.catalog), self.releases)
 
@@ -57,6 +65,7 @@ class Service:
     def stop(self) -> None:
         self.catalog.stop()
         self.releases.stop()
+        self.shadow.stop()
         self.state.close()
 
     @property
@@ -123,6 +132,8 @@ class Service:
             deadline_ms / 1e3,
             _UNDER_LOAD if self.load.overloaded else NOTHING,
         )
+        if not self.load.overloaded:
+            self.shadow.offer(answer)
         return self._counted(answer)
 
     def _counted(self, answer: Recommendation) -> Recommendation:

@@ -78,12 +78,36 @@ class Telemetry:
             ["reason"],
             registry=self.registry,
         )
+        self.shadow = Counter(
+            "vitrina_shadow",
+            "Requests repeated with the bundle in the shadow, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._shadow_overlap = Histogram(
+            "vitrina_shadow_overlap",
+            "Share of an answer's items that the bundle in the shadow shows, too (overlap@k).",
+            buckets=[tenths / 10 for tenths in range(11)],
+            registry=self.registry,
+        )
+        self._shadow_seconds = Histogram(
+            "vitrina_shadow_seconds",
+            "Time of a recommendation in the shadow, no vector cached.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.events = Counter(
             "vitrina_events",
             "Events received, by outcome.",
             ["outcome"],
             registry=self.registry,
         )
+
+    def shadowed(self, overlap: float, seconds: float, degraded: bool) -> None:
+        """Count one request that was repeated in the shadow (`online.shadow`)."""
+        self._shadow_overlap.observe(overlap)
+        self._shadow_seconds.observe(seconds)
+        self.shadow.labels("degraded" if degraded else "compared").inc()
 
     def recommended(self, answer: Recommendation) -> None:
         """Count one recommendation."""
