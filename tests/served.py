@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,14 @@ from vitrina.online.server import serve
 settings = shop_settings(Path(sys.argv[1]))
 serve(create_app(settings), settings.serve, lambda url: print(url, flush=True))
 """
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until it is so; a test that waits in vain fails."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,20 +14,13 @@ import httpx
 import orjson
 import pytest
 
-from chaos.drill import MENDED_SECONDS, Drill, Fault, Shop, is_whole
-from served import ServerProcess, shop_settings
+from chaos.drill import Drill, Fault, Shop, is_whole
+from served import ServerProcess, eventually, shop_settings
 from shop import tiny_bundle
 from vitrina.bundle.bundle import INDEX
 from vitrina.bundle.manifest import read_manifest, write_manifest
 from vitrina.bundle.registry import POINTER, Registry
 from vitrina.bundle.writer import file_entry
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + MENDED_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 @contextmanager

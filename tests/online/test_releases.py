@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
+from fastapi import FastAPI
 
-from served import serving, shop_settings
+from served import eventually, serving, shop_settings
 from shop import tiny_bundle
 from vitrina.bundle.registry import Registry
 from vitrina.online.app import create_app
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
+from vitrina.online.recommender import Request
 
 
 def ready(client: httpx.Client) -> dict[str, Any]:
@@ -51,6 +44,19 @@ def test_a_promoted_bundle_takes_over_and_a_rollback_takes_back(
     assert [item["item_id"] for item in back["items"]] == [
         item["item_id"] for item in before["items"]
     ]
+
+
+def test_shoppers_who_are_about_find_their_vectors_made(
+    app: FastAPI, client: httpx.Client, registry: Registry, tmp_path: Path
+) -> None:
+    second = registry.publish(tiny_bundle(tmp_path / "drafts", seed=1), metrics={})
+    event = {"user_id": "ada", "item_id": "item-0003", "event_type": "view"}
+    client.post("/v1/events", json=event)
+    client.get("/v1/recommendations?user_id=ada")
+    registry.promote(second)
+    eventually(lambda: ready(client)["bundle"] == second)
+    answer = app.state.service.recommend(Request(key="ada"))
+    assert (answer.served_by, answer.cached) == ("learned", True)
 
 
 def test_a_bad_bundle_is_refused_and_the_old_one_serves_on(

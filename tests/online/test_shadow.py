@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from online.test_releases import eventually
+from served import eventually
 from shop import tiny_bundle
 from vitrina.bundle.registry import SHADOW, Registry
 from vitrina.errors import BundleError

@@ -104,3 +104,12 @@ def test_what_is_forgotten_is_gone() -> None:
     cache.forget("nobody")
     assert cache.get("user_v1", SPACE, "ada", NOTHING) is None
     assert len(cache) == 1
+
+
+def test_who_asked_last_is_named_first() -> None:
+    cache = LruVectorCache(10, 60)
+    for name in ("ada", "bob", "cyd"):
+        keep(cache, name, vector())
+    cache.get("user_v1", SPACE, "ada", NOTHING)
+    assert cache.newest(2) == ["ada", "cyd"]
+    assert cache.newest(10) == ["ada", "cyd", "bob"]

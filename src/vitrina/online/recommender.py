@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 NOTHING_PASSES = "Nothing in the catalog passes these filters. Widen them."
 NOTHING_LEFT = "That was the last page of this list."
 
+ACTIVE_SHOPPERS = 1000
+"""Whose vectors are made before a new bundle takes over: some tenths of a second's work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -221,12 +224,22 @@ class Recommender:
         return vector
 
     def warm_up(self) -> None:
-        """Run every stage once, with a history as long as they get, so that no shopper waits."""
+        """Run every stage once, with a history as long as they get, so that no shopper waits.
+
+        And make the vectors of the shoppers who came last, who would all ask for them at once.
+        """
         bundle = self.bundle
         length = bundle.manifest.max_history
         items = [bundle.item_ids[row] for row in np.resize(bundle.popular_rows, length)]
         history = History(items, [bundle.manifest.event_types[0]] * length, range(length))
         self.recommend(Request(history=history))
+        newest = [] if self._cache is None else self._cache.newest(ACTIVE_SHOPPERS)
+        for key in reversed(newest):
+            try:
+                self.user_vector(key)
+            except Exception:
+                log.warning("The shoppers' vectors are not made in advance.", exc_info=True)
+                break
 
     def _read(self, request: Request, stages: Stages) -> Past:
         """The history and purchases sent along, else those stored, else nothing."""

@@ -118,6 +118,10 @@ class VectorCache(Protocol):
         """Delete what is kept of the shopper."""
         ...
 
+    def newest(self, limit: int) -> Sequence[str]:
+        """The shoppers whose vectors were asked for last, at most `limit`, the last one first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Erasure:

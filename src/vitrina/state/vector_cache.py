@@ -8,6 +8,7 @@ import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 
 from vitrina.schema import History
 from vitrina.space import EmbeddingSpace, UserVector
@@ -77,3 +78,8 @@ class LruVectorCache:
         """Delete the shopper's vector."""
         with self._lock:
             self._vectors.pop(key, None)
+
+    def newest(self, limit: int) -> list[str]:
+        """The shoppers whose vectors were asked for last, at most `limit`, the last one first."""
+        with self._lock:
+            return list(islice(reversed(self._vectors), limit))
