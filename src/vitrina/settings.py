@@ -252,6 +252,14 @@ class ServeSettings(Section):
         description="Address to listen on; one that other machines reach takes API keys.",
     )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    admin_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port for all that takes the scope admin (metrics, documentation, the page, "
+        "shoppers' data) and for the details of /readyz, which are then nowhere else.",
+    )
+    admin_host: str = Field("127.0.0.1", description="Address to listen on with `admin_port`.")
     deadline_ms: float = Field(
         50.0,
         ge=1,

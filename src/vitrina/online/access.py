@@ -68,12 +68,20 @@ def scopes_needed(method: str, path: str) -> frozenset[str]:
 class AccessControl:
     """ASGI middleware that lets a request pass if its key has the scopes of the route.
 
-    origins: those whose pages may call the service, beside its own. Browsers keep other pages
-    from reading answers, but send their events all the same: those are refused here.
+    admin_port: the only one that routes with the scope admin are answered on; None: any. origins:
+    those whose pages may call the service, beside its own. Browsers keep other pages from reading
+    answers, but send their events all the same: those are refused here.
     """
 
-    def __init__(self, app: ASGIApp, keys: WatchedKeys, origins: frozenset[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: WatchedKeys,
+        origins: frozenset[str] = frozenset(),
+        admin_port: int | None = None,
+    ) -> None:
         self._app = app
+        self._admin_port = admin_port
         self._keys = keys
         self._origins = {origin.encode() for origin in origins}
 
@@ -82,6 +90,8 @@ class AccessControl:
             needed = scopes_needed(scope["method"], scope["path"])
             if needed:
                 try:
+                    if needed is _ADMIN and not on_admin_port(scope, self._admin_port):
+                        raise Problem(404, "Not Found")
                     if scope["method"] not in ("GET", "HEAD"):
                         self._require_known_origin(scope)
                     key = _admitted(scope, needed, self._keys.ring())
@@ -109,15 +119,22 @@ class AccessControl:
             )
 
 
+def on_admin_port(scope: Scope, admin_port: int | None) -> bool:
+    """Whether a request came in where administrators may ask; None: everywhere."""
+    return admin_port is None or scope["server"][1] == admin_port
+
+
 def require_keys_beyond_loopback(settings: Settings) -> None:
     """Raise SettingsError where a service without keys would be open to other machines."""
-    host, keys = settings.serve.host, settings.paths.keys
-    if not keys.exists() and not is_loopback(host):
+    serve, keys = settings.serve, settings.paths.keys
+    hosts = [serve.host] if serve.admin_port is None else [serve.host, serve.admin_host]
+    exposed = [host for host in hosts if not is_loopback(host)]
+    if exposed and not keys.exists():
         raise SettingsError(
-            f"[serve] host is {host}, and there are no API keys in {keys}: whoever reaches this "
-            f"machine could read shoppers' histories and write events. Make a key first, "
-            f"'vitrina keys make website --scope events:write --scope recommend:read', or listen "
-            f"on 127.0.0.1."
+            f"[serve] listens on {exposed[0]}, and there are no API keys in {keys}: whoever "
+            f"reaches this machine could read shoppers' histories and write events. Make a key "
+            f"first, 'vitrina keys make website --scope events:write --scope recommend:read', or "
+            f"listen on 127.0.0.1."
         )
 
 

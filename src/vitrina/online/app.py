@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         AccessControl,
         keys=WatchedKeys(settings.paths.keys),
         origins=frozenset(settings.serve.cors_origins),
+        admin_port=settings.serve.admin_port,
     )
     if settings.serve.cors_origins:
         app.add_middleware(

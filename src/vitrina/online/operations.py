@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from vitrina.online import examples
+from vitrina.online.access import on_admin_port
 from vitrina.online.answers import Alive, Readiness
 from vitrina.online.openapi import answers
 from vitrina.online.service import Service
@@ -39,17 +40,24 @@ def operations(service: Service) -> APIRouter:
             },
         },
     )
-    async def readyz() -> Response:
-        recommender, problem = service.releases.recommender, service.releases.problem
-        breakers = recommender.breakers if recommender else {}
+    async def readyz(request: Request) -> Response:
+        recommender = service.releases.recommender
         ready = recommender is not None and not service.draining
         content: dict[str, Any] = {
             "status": "draining" if service.draining else "ready" if ready else "not ready",
-            "bundle": recommender.bundle.manifest.version if recommender else None,
-            "problem": problem,
-            "breakers": {part: breaker.state for part, breaker in breakers.items()},
-            "shadow": service.shadow.status(),
+            "bundle": None,
+            "problem": None,
+            "breakers": {},
+            "shadow": None,
         }
+        if on_admin_port(request.scope, service.settings.serve.admin_port):
+            content["problem"] = service.releases.problem
+            content["shadow"] = service.shadow.status()
+            if recommender is not None:
+                content["bundle"] = recommender.bundle.manifest.version
+                content["breakers"] = {
+                    part: breaker.state for part, breaker in recommender.breakers.items()
+                }
         status = 200 if ready else 503
         return Response(orjson.dumps(content), status, media_type="application/json")
 

@@ -6,7 +6,8 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
@@ -76,14 +77,17 @@ def serve(app: FastAPI, settings: ServeSettings, on_ready: Callable[[str], None]
     `on_ready(address)` is called once requests are accepted. Raises SettingsError when the
     address cannot be listened on.
     """
-    with listen(settings.host, settings.port) as listener:
-        serve_on(listener, app, settings, lambda: on_ready(address_of(listener, settings)))
+    with listening(settings) as listeners:
+        serve_on(listeners, app, settings, lambda: on_ready(address_of(listeners[0], settings)))
 
 
 def serve_on(
-    listener: socket.socket, app: FastAPI, settings: ServeSettings, on_ready: Callable[[], None]
+    listeners: Sequence[socket.socket],
+    app: FastAPI,
+    settings: ServeSettings,
+    on_ready: Callable[[], None],
 ) -> None:
-    """`serve` on a socket that listens. Raises SettingsError for a certificate it cannot use."""
+    """`serve` on sockets that listen. Raises SettingsError for a certificate it cannot use."""
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -105,7 +109,7 @@ def serve_on(
             f"TLS cannot be spoken with {settings.tls_certificate} and {settings.tls_key} "
             f"({error}). [serve] takes a certificate with its chain, and its key, both as PEM."
         ) from error
-    _Server(config, app, settings.drain_seconds, on_ready).run(sockets=[listener])
+    _Server(config, app, settings.drain_seconds, on_ready).run(sockets=list(listeners))
 
 
 def address_of(listener: socket.socket, settings: ServeSettings) -> str:
@@ -115,7 +119,17 @@ def address_of(listener: socket.socket, settings: ServeSettings) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def listen(host: str, port: int) -> socket.socket:
+@contextmanager
+def listening(settings: ServeSettings) -> Iterator[Sequence[socket.socket]]:
+    """The sockets to serve on: that of `port`, then that of `admin_port`, if there is one."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_listen(settings.host, settings.port))]
+        if settings.admin_port is not None:
+            listeners.append(stack.enter_context(_listen(settings.admin_host, settings.admin_port)))
+        yield listeners
+
+
+def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. Its protocol is named because asyncio switches Nagle's algorithm off
     only where it is: left to the default, every answer waits 40 ms for the client's delayed ACK.
     """
@@ -129,6 +143,6 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise SettingsError(
             f"Cannot listen on {host}:{port} ({error.strerror or error}). Is another server "
-            f"running there? Set [serve] port, or 0 for a free one."
+            f"running there? Set another port in [serve], or 0 for a free one."
         ) from error
     return listener

@@ -15,7 +15,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -25,7 +25,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from vitrina.errors import VitrinaError
-from vitrina.online.server import SHUTDOWN_SECONDS, address_of, listen, serve_on
+from vitrina.online.server import SHUTDOWN_SECONDS, address_of, listening, serve_on
 from vitrina.online.telemetry import METRICS_FOLDER, forget_process
 from vitrina.settings import Settings
 
@@ -86,29 +86,30 @@ class Supervisor:
         """
         serve = self._settings.serve
         with (
-            listen(serve.host, serve.port) as listener,
+            listening(serve) as listeners,
             _metrics_folder(),
             _told_by_signals() as told,
         ):
             try:
                 for _ in range(serve.workers):
-                    self._start(listener)
+                    self._start(listeners)
                 self._until_ready(told)
                 if not self._stopping:
                     on_ready(
-                        address_of(listener, serve), self._workers[0].ready or Ready(None, None)
+                        address_of(listeners[0], serve), self._workers[0].ready or Ready(None, None)
                     )
                 while not self._stopping:
                     self._watch(told)
-                    self._replace_the_dead(listener)
+                    self._replace_the_dead(listeners)
             finally:
-                listener.close()  # before the workers do, lest it queue what nobody will answer
+                for listener in listeners:
+                    listener.close()  # before the workers, lest it queue what nobody will answer
                 self._stop()
 
-    def _start(self, listener: socket.socket) -> None:
+    def _start(self, listeners: Sequence[socket.socket]) -> None:
         news, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_work, args=(self._make_app, self._settings, listener, theirs), name="vitrina"
+            target=_work, args=(self._make_app, self._settings, listeners, theirs), name="vitrina"
         )
         process.start()
         theirs.close()
@@ -132,7 +133,7 @@ class Supervisor:
             if worker.news in found:
                 worker.hear()
 
-    def _replace_the_dead(self, listener: socket.socket) -> None:
+    def _replace_the_dead(self, listeners: Sequence[socket.socket]) -> None:
         for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
             worker.process.join()
             log.error(
@@ -145,7 +146,7 @@ class Supervisor:
             self._workers.remove(worker)
             if worker.ready is None:
                 time.sleep(RETRY_SECONDS)
-            self._start(listener)
+            self._start(listeners)
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -159,7 +160,9 @@ class Supervisor:
                 worker.process.join()
 
 
-def _work(make_app: MakeApp, settings: Settings, listener: socket.socket, news: Connection) -> None:
+def _work(
+    make_app: MakeApp, settings: Settings, listeners: Sequence[socket.socket], news: Connection
+) -> None:
     """A worker's life."""
     os.setsid()  # Ctrl-C in a terminal reaches the supervisor alone, which then asks its workers
     threading.Thread(target=_end_with_the_supervisor, name="vitrina-orphan", daemon=True).start()
@@ -170,7 +173,7 @@ def _work(make_app: MakeApp, settings: Settings, listener: socket.socket, news: 
         def on_ready() -> None:
             news.send(Ready(releases.serving, releases.problem))
 
-        serve_on(listener, app, settings.serve, on_ready)
+        serve_on(listeners, app, settings.serve, on_ready)
     except VitrinaError as error:
         news.send(str(error))
         raise SystemExit(1) from None
