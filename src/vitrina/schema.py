@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, get_args
 
 CATEGORY_SEPARATOR: Final = " > "
 """`category_path` is written `Department > Category > Type`."""
@@ -65,9 +65,10 @@ LOOKS: Final = ("view", "click")
 REPURCHASE_EVENT: Final = "purchase"
 """The event type whose repetition feeds the repurchase source ("Buy again")."""
 
+Purpose = Literal["personalisation", "training", "audiences"]
 PERSONALISATION: Final = "personalisation"
 TRAINING: Final = "training"
-PURPOSES: Final = (PERSONALISATION, TRAINING, "audiences")
+PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 """What a person may agree to: that an event shapes their own recommendations, that models learn
 from it, that it places them in a group."""
 

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from vitrina.errors import SettingsError
-from vitrina.schema import DEFAULT_EVENT_WEIGHTS
+from vitrina.schema import DEFAULT_EVENT_WEIGHTS, PURPOSES, Purpose
 from vitrina.settings_sources import Source, checked_sources, hide_passwords
 
 SETTINGS_FILE = "vitrina.toml"
@@ -144,6 +144,10 @@ class EventSettings(Section):
     weights: dict[str, float] = Field(
         default_factory=lambda: dict(DEFAULT_EVENT_WEIGHTS),
         description="Each known event type and its weight in training; other types are refused.",
+    )
+    purposes: list[Purpose] = Field(
+        default_factory=lambda: list(PURPOSES),
+        description="What a person is taken to have agreed to, for events that do not say it.",
     )
 
 

@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import served
@@ -24,7 +26,7 @@ from vitrina.errors import DataError
 from vitrina.lake import landing
 from vitrina.lake.compaction import compact
 from vitrina.lake.ingest import ingest
-from vitrina.lake.landing import land, landed_until, watermark
+from vitrina.lake.landing import land, land_only_erasures, landed_until, watermark
 from vitrina.lake.split import to_us
 from vitrina.schema import Event
 from vitrina.settings import LakeSettings, PathSettings, Settings
@@ -212,6 +214,72 @@ def test_a_shop_without_files_of_events_learns_from_its_log(
     done = compact(shop_settings(tmp_path, items, []), state, now=NOW)
     assert done.ingest is not None
     assert (done.ingest.events.kept, len(live(tmp_path))) == (3, 3)
+
+
+def test_events_that_may_not_train_do_not_come_into_the_lake(
+    tmp_path: Path, shop: Settings, state: SqliteState
+) -> None:
+    private = [replace(each, purposes=("personalisation",)) for each in views(4, 8)]
+    state.append([*views(0, 2), *private[:2], *views(2, 4), *private[2:]])
+    done = compact(shop, state, now=NOW)
+    assert (done.landed, len(live(tmp_path))) == (4, 4)
+    assert compact(shop, state, now=NOW).landed == 0
+    state.append(private[:1])
+    assert compact(shop, state, now=NOW).landed == 0
+    state.append(views(8, 9))
+    assert compact(shop, state, now=NOW).landed == 1
+    assert len(state.recent("ann", 20)) == 9
+
+
+def test_after_an_erasure_the_lake_has_no_row_of_the_person(
+    tmp_path: Path, shop: Settings, state: SqliteState
+) -> None:
+    in_a_minute = time.time_ns() // 1000 + 60_000_000
+    later = Event("back", "soup", "view", in_a_minute, user_id="ann")
+    visit = Event("visit", "milk", "view", MAY, session_id="v1")
+    other = Event("live-99", "milk", "view", MAY + 1, user_id="ben")
+    state.append([*views(0, 3), visit, other])
+    compact(shop, state, now=NOW)  # the session is landed before anybody knows whose it is
+    state.append(views(3, 5))
+    compact(shop, state, now=NOW)  # a file that holds nobody else's
+    state.identify("v1", "ann")
+    state.append(views(5, 6))
+    before = rows(tmp_path, "events")
+    assert {"ann", "ben"} <= {row["user_id"] for row in before}
+    state.erase("ann")
+
+    done = compact(shop, state, now=NOW)
+
+    assert done.ingest is not None
+    assert done.ingest.rebuilt == "people have asked to be forgotten"
+    after = rows(tmp_path, "events")
+    assert after == [row for row in before if row["user_id"] != "ann" and row["session_id"] != "v1"]
+    files = [path for path in (shop.paths.lake).rglob("*") if path.is_file()]
+    assert not [path for path in files if b"visit" in _texts(path) or b"live-2" in _texts(path)]
+    assert len(list(shop.paths.lake.glob("tables-*"))) == 1
+    # It stays so, also for a full run over the shop's own files; whoever comes back is new.
+    ingest(shop, now=NOW, scope="all")
+    assert rows(tmp_path, "events") == after
+    assert compact(shop, state, now=NOW).ingest is None
+    state.append([later])
+    assert compact(shop, state, now=NOW).landed == 1
+
+
+def test_an_ingest_alone_honours_erasures_too(
+    tmp_path: Path, shop: Settings, state: SqliteState
+) -> None:
+    state.erase("ann")
+    land_only_erasures(state, shop.paths.lake)
+    assert ingest(shop, now=NOW).rebuilt == "people have asked to be forgotten"
+    assert "ann" not in {row["user_id"] for row in rows(tmp_path, "events")}
+
+
+def _texts(path: Path) -> bytes:
+    """All texts of a Parquet file, one after the other."""
+    if path.suffix != ".parquet":
+        return path.read_bytes()
+    table = pq.read_table(path)
+    return repr(table.to_pylist()).encode()
 
 
 COMPACT = """

@@ -44,6 +44,7 @@ WITH_BODIES = [
     ("POST", "/v1/recommendations:batch"),
     ("PUT", "/v1/items"),
     ("POST", "/v1/items:delete"),
+    ("POST", "/v1/identities"),
 ]
 
 
@@ -82,7 +83,7 @@ json_values = st.recursive(
 NAMES = [
     *("user_id", "session_id", "item_id", "item_ids", "items", "events", "requests", "event_type"),
     *("timestamp", "history", "k", "seed", "exclude", "cursor", "category", "price", "position"),
-    *("attributes", "category_path"),
+    *("attributes", "category_path", "purposes"),
 ]
 fields = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=6)
 

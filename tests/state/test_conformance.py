@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from vitrina.errors import StateError
+from vitrina.errors import SessionTaken, StateError
 from vitrina.schema import Event, History, Purchases
-from vitrina.state.base import State
+from vitrina.state.base import State, subject_of
 
 MINUTE = 60_000_000
 DAY = 86_400_000_000
@@ -273,3 +274,97 @@ def test_a_failed_import_leaves_everything_as_it_was(state: State) -> None:
     with pytest.raises(StateError):
         state.load_histories(["bob", "ada"], ["new", None], ["view", "view"], [2, 2])  # type: ignore[list-item]
     assert list(state.recent("ada", 10).item_ids) == ["old"]
+
+
+def test_a_session_joins_its_user_with_all_it_did_and_does(opened: Callable[[], State]) -> None:
+    state, neighbour = opened(), opened()
+
+    def visit(event_id: str, item: str, at: int, kind: str = "view") -> Event:
+        return Event(event_id, item, kind, at, session_id="s1")
+
+    state.append([event("u1", item="bread", at=10), event("u2", "tea", "purchase", at=DAY)])
+    state.append([visit("v1", "milk", 5), visit("v2", "tea", 2 * DAY, "purchase")])
+    for reader in (state, neighbour):  # copies of both, from before
+        assert list(reader.recent("session:s1", 9).item_ids) == ["milk", "tea"]
+        assert list(reader.recent("ada", 9).item_ids) == ["bread", "tea"]
+
+    assert state.identify("s1", "ada")
+    assert not neighbour.identify("s1", "ada")
+    with pytest.raises(SessionTaken):
+        state.identify("s1", "bob")
+    neighbour.append([visit("v3", "jam", 3 * DAY)])
+
+    for reader in (state, neighbour, opened()):
+        for key in ("ada", "session:s1"):
+            history, bought = reader.shopper(key, 9)
+            assert list(history.item_ids) == ["milk", "bread", "tea", "tea", "jam"]
+            assert (bought.item_ids, bought.counts) == (("tea",), (2,))
+            assert bought.recent == pytest.approx((1 + math.exp(-1 / 60),))
+    assert set(state.read(0, 10).columns["user_id"]) == {"ada"}
+    state.load_histories(["session:s1", "ada"], ["oats", "rye"], ["view", "view"], [1, 2])
+    assert neighbour.recent("ada", 2000).item_ids[:2] == ("oats", "rye")
+    assert state.shoppers(10) == ["ada"]
+
+
+def test_what_may_not_personalise_is_logged_and_in_no_history(state: State) -> None:
+    private = Event("e1", "soup", "purchase", 1, "ada", purposes=("training",))
+    open_ = Event("e2", "tea", "purchase", 2, "ada", purposes=("personalisation",))
+    assert state.append([private, open_, event("e3", at=3)]) == 3
+    assert list(state.read(0, 9).columns["purposes"]) == [
+        ("training",),
+        ("personalisation",),
+        ("personalisation", "training", "audiences"),
+    ]
+
+    def check() -> None:
+        history, bought = state.shopper("ada", 9)
+        assert list(history.item_ids) == ["tea", "soup"]
+        assert list(history.timestamps_us) == [2, 3]
+        assert list(bought.item_ids) == ["tea"]
+
+    check()
+    # The lake has what may train, and an import of it does not bring it into the history.
+    state.load_histories(["ada"] * 2, ["soup"] * 2, ["purchase", "view"], [1, 3])
+    check()
+
+
+def test_an_erased_person_is_gone_and_does_not_come_back(opened: Callable[[], State]) -> None:
+    state, neighbour = opened(), opened()
+    now_us = time.time_ns() // 1000
+    hers = [event(f"e{n}", "soup", "purchase", at=n) for n in range(3)]
+    visit = Event("v1", "milk", "view", 7, session_id="s1")
+    withheld = Event("w1", "gin", "view", 8, "ada", purposes=("training",))
+    state.append([*hers, visit, withheld, event("b1", user="bob")])
+    state.identify("s1", "ada")
+    state.load_histories(["ada", "bob"], ["old", "old"], ["view", "view"], [3, 3])
+    for reader in (state, neighbour):
+        assert len(reader.recent("ada", 9)) == 5
+    with pytest.raises(SessionTaken):
+        state.erase("session:s1")
+
+    held = neighbour.export("ada")
+    assert list(held.sessions) == ["s1"]
+    assert [each["event_id"] for each in held.events] == ["e0", "e1", "e2", "v1", "w1"]
+    assert (len(held.history), held.purchases.counts) == (5, (3,))
+    receipt = state.erase("ada")
+    assert (receipt.events, receipt.history, receipt.purchases) == (5, 5, 1)
+    assert list(receipt.keys) == ["ada", "session:s1"]
+    assert receipt.erased_at_us >= now_us
+
+    # Sent again, and brought by an import of a lake that still has them; and a session's, too.
+    assert neighbour.append([*hers, visit]) == 0
+    state.load_histories(["ada", "session:s1", "bob"], ["old"] * 3, ["view"] * 3, [3, 5, 3])
+    for reader in (state, neighbour, opened()):
+        for key in ("ada", "session:s1"):
+            assert reader.shopper(key, 9) == (History(), Purchases())
+            left = reader.export(key)
+            assert (left.sessions, left.events, len(left.history)) == ([], [], 0)
+        assert len(reader.recent("bob", 9)) == 2
+    assert list(state.read(0, 9).columns["event_id"]) == ["b1"]
+    subjects = {each.subject for each in neighbour.erasures()}
+    assert subjects == {subject_of(state.log_id(), key) for key in receipt.keys}
+    assert {each.receipt_id for each in state.erasures()} == {receipt.receipt_id}
+    # Somebody who comes back is new.
+    assert state.append([event("new", at=receipt.erased_at_us + 1)]) == 1
+    assert len(neighbour.recent("ada", 9)) == 1
+    assert state.erase("nobody").events == 0

@@ -142,10 +142,10 @@ def _bundle(settings: Settings) -> Finding:
 
 def _state(settings: Settings) -> Finding:
     from vitrina.settings_sources import hide_passwords
-    from vitrina.state.opening import open_state
+    from vitrina.state.opening import has_state, open_state
 
     log, file = settings.state.log, settings.paths.state
-    if log is None and not file.exists():
+    if not has_state(settings):
         return Finding(
             "state", "open", f"no {file}", "'vitrina ingest' and 'vitrina serve' make it."
         )

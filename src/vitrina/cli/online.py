@@ -207,9 +207,8 @@ def _recommender(settings: Settings) -> Recommender:
     from vitrina.bundle.bundle import load_bundle
     from vitrina.bundle.registry import Registry
     from vitrina.online.recommender import Recommender
-    from vitrina.state.base import HistoryStore
     from vitrina.state.catalog_changes import CatalogChanges
-    from vitrina.state.opening import open_state
+    from vitrina.state.opening import has_state, open_state
     from vitrina.state.sqlite import SqliteState
 
     registry = Registry(settings.paths.bundles)
@@ -219,11 +218,8 @@ def _recommender(settings: Settings) -> Recommender:
             f"No bundle in {registry.root} has been promoted. Make one with 'vitrina demo', or "
             f"train, 'vitrina publish' and 'vitrina promote' your own."
         )
-    histories: HistoryStore
-    if settings.state.log is None and not settings.paths.state.exists():
-        histories = SqliteState(None)  # asking is no reason to make a file
-    else:
-        histories = open_state(settings)
+    # Asking is no reason to make a file: without one, nobody has a history.
+    histories = open_state(settings) if has_state(settings) else SqliteState(None)
     changes = CatalogChanges(settings.paths.catalog)
     bundle = amend(load_bundle(registry.path(version)), changes.after(0))
     changes.close()

@@ -24,9 +24,20 @@ if TYPE_CHECKING:
 
 
 def ingest_files(settings: Settings, *, full: bool = False) -> IngestReport:
-    """The shop's files into the lake's tables; full: those read before as well."""
-    from vitrina.lake.ingest import STAGES, ingest
+    """The shop's files into the lake's tables; full: those read before as well.
 
+    Without those who have asked the server to forget them.
+    """
+    from vitrina.lake.ingest import STAGES, ingest
+    from vitrina.lake.landing import land_only_erasures
+    from vitrina.state.opening import has_state, open_state
+
+    if has_state(settings):
+        state = open_state(settings)
+        try:
+            land_only_erasures(state, settings.paths.lake)
+        finally:
+            state.close()
     with reporting("Ingesting") as report:
         return ingest(
             settings,
@@ -40,9 +51,9 @@ def compact_log(settings: Settings) -> Compaction:
     """The event log into the lake's tables. Raises DataError when there is no log."""
     from vitrina.lake.compaction import compact
     from vitrina.lake.ingest import STAGES
-    from vitrina.state.opening import open_state
+    from vitrina.state.opening import has_state, open_state
 
-    if settings.state.log is None and not settings.paths.state.exists():
+    if not has_state(settings):
         raise DataError(
             f"There is no event log at {settings.paths.state}: nothing has been served yet."
         )

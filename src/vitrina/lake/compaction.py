@@ -11,10 +11,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
+from vitrina.lake.erasures import erasures_digest
 from vitrina.lake.ingest import Progress, ingest
-from vitrina.lake.landing import land, landed_until, watermark
+from vitrina.lake.landing import LOG, land, landed_until, watermark
+from vitrina.lake.last_set import last_set
 from vitrina.lake.report import IngestReport
 from vitrina.settings import Settings
 from vitrina.state.base import EventLog
@@ -52,8 +55,14 @@ def compact(
     lake = settings.paths.lake
     landed = land(log, lake)
     report = None
-    if watermark(log, lake) < landed_until(log, lake):
+    if watermark(log, lake) < landed_until(log, lake) or _holds_erased(lake):
         report = ingest(settings, now=now, scope="log", progress=progress)
     held = watermark(log, lake)
     received_before_us = time.time_ns() // 1000 - KEPT_DAYS * 86_400_000_000
     return Compaction(landed, report, held, log.trim(held, received_before_us))
+
+
+def _holds_erased(lake: Path) -> bool:
+    """Whether the tables were made before the last erasure."""
+    last = last_set(lake)
+    return last is not None and last.ledger.erasures != erasures_digest(lake / LOG)

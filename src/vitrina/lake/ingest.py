@@ -11,6 +11,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from vitrina.lake.engine import ROW, Engine, Frame, open_engine
+from vitrina.lake.erasures import erasures_digest
 from vitrina.lake.ingest_events import (
     check_plan,
     merge_events,
@@ -21,6 +22,7 @@ from vitrina.lake.ingest_events import (
     write_shards,
 )
 from vitrina.lake.ingest_items import ingest_items
+from vitrina.lake.landing import LOG
 from vitrina.lake.last_set import Scope, last_set, used_records
 from vitrina.lake.ledger import LEDGER, Ledger, settings_digests
 from vitrina.lake.mapping import wanted
@@ -34,7 +36,15 @@ from vitrina.lake.readers.raw import FILE
 from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import IngestReport
 from vitrina.lake.shoppers import distinct
-from vitrina.lake.tables import REPORT, new_tables, scan_set, scan_stored, table_at, write_json
+from vitrina.lake.tables import (
+    REPORT,
+    keep_current_only,
+    new_tables,
+    scan_set,
+    scan_stored,
+    table_at,
+    write_json,
+)
 from vitrina.lake.waiting import settle
 from vitrina.settings import Settings
 
@@ -78,6 +88,7 @@ def ingest(
     clock = _in_utc(now or datetime.now(UTC))
     latest = clock + CLOCK_TOLERANCE
     lake = settings.paths.lake
+    erasures = erasures_digest(lake / LOG)
     with open_engine(settings) as engine, new_tables(lake) as folder:
         last = last_set(lake)
         with stage("items"):
@@ -142,9 +153,12 @@ def ingest(
             items=items.records,
             events=[*plan.known, *used_records(plan.records, checked)],
             next_valid=next_valid(engine, base, checked),
+            erasures=erasures,
         )
         write_json(folder / LEDGER, ledger.to_json())
         write_json(folder / REPORT, report.to_json())
+    if last is not None and last.ledger.erasures != erasures:
+        keep_current_only(lake)
     return report
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import narwhals as nw
@@ -16,6 +15,7 @@ from vitrina.lake.codes import ITEM, item_codes
 from vitrina.lake.contract import FUTURE, UNKNOWN_ITEM
 from vitrina.lake.duplicates import PLACE
 from vitrina.lake.engine import ROW, Engine, Frame
+from vitrina.lake.erasures import erasures_digest, without_erased
 from vitrina.lake.incremental import (
     RANK,
     FirstTables,
@@ -25,7 +25,7 @@ from vitrina.lake.incremental import (
     place_of,
 )
 from vitrina.lake.ingest_items import ItemTables
-from vitrina.lake.landing import log_sources
+from vitrina.lake.landing import LOG, log_sources
 from vitrina.lake.last_set import LastSet, Scope, inputs_of
 from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests, unread
 from vitrina.lake.mapping import wanted
@@ -107,6 +107,8 @@ def _no_longer_valid(settings: Settings, last: LastSet, latest: datetime) -> str
         return "the session gap or the event types have changed"
     if last.ledger.next_valid is not None and last.ledger.next_valid <= latest:
         return "events that were set apart lie in the future no more"
+    if last.ledger.erasures != erasures_digest(settings.paths.lake / LOG):
+        return "people have asked to be forgotten"
     return None
 
 
@@ -120,7 +122,12 @@ def check_plan(
 ) -> CheckedTable:
     """Check what was read. Raises DataError if that is all there is, and of no use."""
     known = item_codes(engine, items.items)
-    check = partial(check_events, items=known, event_types=settings.events.weights, latest=latest)
+    types, log_folder = settings.events.weights, settings.paths.lake / LOG
+
+    def check(mapped: Frame) -> Frame:
+        rows = check_events(mapped, items=known, event_types=types, latest=latest)
+        return without_erased(engine, rows, log_folder)
+
     whole = plan.rebuilt is not None
     return check_files(engine, "events", raw, plan.sources, check, whole=whole)
 

@@ -8,7 +8,8 @@ that is killed at any moment is simply run again: at worst it leaves a file with
 folder is a source of events like any other (`log_sources`), and the ledger of a set says which of
 its files the tables hold; the last offset among them is the set's watermark.
 
-Landing files are kept, for a full run reads them again.
+Landing files are kept, for a full run reads them again; only an erasure changes them (`erasures`).
+Events whose person has not agreed to training stay in the log until it is trimmed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import fcntl
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +27,9 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from vitrina.errors import DataError
 from vitrina.lake.engine.files import aside_of, make_durable, move_into_place, remove
+from vitrina.lake.erasures import land_erasures
 from vitrina.lake.last_set import last_set
-from vitrina.schema import EVENT_COLUMNS
+from vitrina.schema import EVENT_COLUMNS, TRAINING
 from vitrina.settings_sources import Source
 from vitrina.state.base import EventLog, LogRows
 
@@ -53,8 +56,9 @@ def log_sources(lake: Path) -> list[Source]:
 def land(log: EventLog, lake: Path) -> int:
     """Copy the events that the log has got since the last landing; returns how many.
 
-    When this returns they are durable in the lake. Raises DataError when another process is
-    landing, or when the log has lost events that were landed: it was replaced by an older copy.
+    Erasures of the log are landed first. When this returns they are durable in the lake. Raises
+    DataError when another process is landing, or when the log has lost events that were landed: it
+    was replaced by an older copy.
     """
     folder = lake / LOG / log.log_id()
     with _alone(lake / LOG):
@@ -64,12 +68,25 @@ def land(log: EventLog, lake: Path) -> int:
             remove(unfinished)
         after = _last_offset(folder)
         _require_same_log(log, folder, after)
+        land_erasures(log, folder)
         landed = 0
         while rows := log.read(after, EVENTS_A_FILE):
             after = rows.offsets[-1]
-            _write(rows, folder / f"{rows.offsets[0]:020}-{after:020}.parquet")
-            landed += len(rows)
+            if agreed := _for_training(rows):
+                first, last = agreed.offsets[0], agreed.offsets[-1]
+                _write(agreed, folder / f"{first:020}-{last:020}.parquet")
+                landed += len(agreed)
     return landed
+
+
+def land_only_erasures(log: EventLog, lake: Path) -> None:
+    """Bring the log's erasures into the lake, and no event. Raises DataError as `land` does."""
+    if not log.erasures():
+        return
+    folder = lake / LOG / log.log_id()
+    with _alone(lake / LOG):
+        folder.mkdir(exist_ok=True)
+        land_erasures(log, folder)
 
 
 def landed_until(log: EventLog, lake: Path) -> int:
@@ -90,6 +107,13 @@ def watermark(log: EventLog, lake: Path) -> int:
     return max(offsets, default=0)
 
 
+def _for_training(rows: LogRows) -> LogRows:
+    """The rows of a log that models may learn from."""
+    agreed = [TRAINING in purposes for purposes in rows.columns["purposes"]]
+    columns = {name: list(compress(column, agreed)) for name, column in rows.columns.items()}
+    return LogRows(list(compress(rows.offsets, agreed)), columns)
+
+
 def _write(rows: LogRows, path: Path) -> None:
     """Write rows of the log durably under `path`, as events are in the lake."""
     values = {**rows.columns, "timestamp": rows.columns["timestamp_us"]}
@@ -108,8 +132,13 @@ def _last_offset(folder: Path) -> int:
 
 
 def _require_same_log(log: EventLog, folder: Path, until: int) -> None:
-    """Raise DataError unless the log has the last landed event where it was (`trim` keeps it)."""
+    """Raise DataError unless the log has the last landed event where it was (`trim` keeps it).
+
+    An erasure may have taken it; then the log has at least been as long once.
+    """
     if until == 0:
+        return
+    if log.event_id_at(until) is None and log.erasures() and log.newest_offset() >= until:
         return
     (path,) = folder.glob(f"*-{until:020}.parquet")
     landed = pq.read_table(path, columns=["event_id"])["event_id"][-1].as_py()

@@ -51,12 +51,14 @@ class Ledger:
 
     settings: of each table, a digest of the settings that shape it. events: `_file` of an event is
     a place in this list. next_valid: the earliest event that was set apart as of the future.
+    erasures: a digest of those that the set honours (`erasures`).
     """
 
     settings: Mapping[str, str]
     items: Sequence[InputRecord]
     events: Sequence[InputRecord] = ()
     next_valid: datetime | None = None
+    erasures: str = ""
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Ledger:
             items=[InputRecord(**record) for record in values["items"]],
             events=[InputRecord(**record) for record in values["events"]],
             next_valid=datetime.fromisoformat(moment) if moment else None,
+            erasures=values.get("erasures", ""),
             format=values["format"],
         )
 

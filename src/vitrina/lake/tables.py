@@ -160,7 +160,12 @@ def new_tables(lake: Path) -> Iterator[Path]:
                     "the last tables are as they were."
                 ) from error
             raise
-        _remove_old(lake, name)
+        _remove_others(lake, name, KEPT_SETS)
+
+
+def keep_current_only(lake: Path) -> None:
+    """Remove the sets before the current one, although somebody may be reading them."""
+    _remove_others(lake, current_tables(lake).name, kept=1)
 
 
 def keep(last: Path, folder: Path, *names: StoredName) -> None:
@@ -205,7 +210,7 @@ def _remove_unfinished(lake: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_old(lake: Path, current: str) -> None:
+def _remove_others(lake: Path, current: str, kept: int) -> None:
     others = sorted(path.name for path in lake.glob(f"{PREFIX}*") if path.name != current)
-    for name in others[: max(0, len(others) - (KEPT_SETS - 1))]:
+    for name in others[: max(0, len(others) - (kept - 1))]:
         shutil.rmtree(lake / name, ignore_errors=True)

@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from vitrina.online.candidates import Shelf
+from vitrina.schema import Purpose
 
 
 class Item(TypedDict):
@@ -136,6 +137,65 @@ class UserHistory(TypedDict):
 
     user_id: str
     events: list[HistoryEvent]
+
+
+class Identity(TypedDict):
+    """Who a session's visitor is."""
+
+    session_id: str
+    user_id: str
+    joined: Annotated[bool, Field(description="False if they were known to be one already.")]
+
+
+class LoggedEvent(TypedDict):
+    """An event as it was sent. Fields without a value are left out."""
+
+    event_id: str
+    item_id: str
+    event_type: str
+    timestamp: str
+    user_id: NotRequired[str]
+    session_id: NotRequired[str]
+    device_type: NotRequired[str]
+    value: NotRequired[float]
+    request_id: NotRequired[str]
+    position: NotRequired[int]
+    purposes: list[Purpose]
+
+
+class Bought(TypedDict):
+    """How often an item was bought, and when last."""
+
+    item_id: str
+    count: int
+    last: str
+
+
+class Export(TypedDict):
+    """Everything that is held of a person."""
+
+    user_id: str
+    sessions: list[str]
+    events: Annotated[list[LoggedEvent], Field(description="Of the log, newest last.")]
+    history: list[HistoryEvent]
+    purchases: list[Bought]
+
+
+class Deleted(TypedDict):
+    """How many of each were deleted."""
+
+    events: int
+    history: int
+    purchases: int
+    sessions: int
+
+
+class ErasureReceipt(TypedDict):
+    """That a person was forgotten; it does not say who."""
+
+    receipt_id: str
+    erased_at: Annotated[str, Field(description="What happened up to then is not taken again.")]
+    deleted: Deleted
 
 
 class Alive(TypedDict):

@@ -16,6 +16,7 @@ from vitrina.online.item_routes import item_routes
 from vitrina.online.keys import WatchedKeys
 from vitrina.online.limits import Admission
 from vitrina.online.operations import operations
+from vitrina.online.people import people
 from vitrina.online.problems import install_problem_handlers
 from vitrina.online.routes import routes
 from vitrina.online.service import Service
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             {"name": "recommendations", "description": "What to show them."},
             {"name": "catalog", "description": "What the shop sells now."},
             {"name": "lookups", "description": "What is known of shoppers and items."},
+            {"name": "people", "description": "Who they are, and what is kept of them."},
             {"name": "operations", "description": "Is it up, and how is it doing."},
         ],
     )
@@ -76,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     document_access(app)
     app.include_router(routes(service))
     app.include_router(item_routes(service))
+    app.include_router(people(service))
     app.include_router(operations(service))
     app.include_router(beacon())
     return app

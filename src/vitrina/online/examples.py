@@ -128,3 +128,21 @@ NOT_READY: Final[dict[str, Any]] = {
 }
 
 METRICS: Final = 'vitrina_requests_total{route="/v1/recommendations",status="200"} 42.0\n'
+
+IDENTITY: Final[dict[str, Any]] = {"session_id": "c2f1a0", "user_id": "1024"}
+
+IDENTITY_ANSWER: Final[dict[str, Any]] = {**IDENTITY, "joined": True}
+
+EXPORT: Final[dict[str, Any]] = {
+    "user_id": "1024",
+    "sessions": ["c2f1a0"],
+    "events": [{**EVENT, "purposes": ["personalisation", "training"]}],
+    "history": HISTORY["events"],
+    "purchases": [{"item_id": "951590", "count": 3, "last": "2026-01-04T18:02:11Z"}],
+}
+
+RECEIPT: Final[dict[str, Any]] = {
+    "receipt_id": "5f3c6b1e9a6d4c1f8e0b7a2d9c4e6f10",
+    "erased_at": "2026-01-05T10:16:00Z",
+    "deleted": {"events": 12, "history": 240, "purchases": 31, "sessions": 1},
+}

@@ -16,6 +16,7 @@ _REFUSALS: dict[int, str] = {
     401: "There is no API key with the request, or it is not (or no longer) known.",
     403: "The API key lacks a scope; `detail` names it.",
     404: "Nothing is known by this id.",
+    409: "It cannot be so beside what is known already; `detail` says why.",
     413: "The body is too large.",
     429: "Too many requests: ask again after the seconds in Retry-After.",
     422: "Something in the request cannot be used; `errors` names what.",

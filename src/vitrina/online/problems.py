@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from vitrina.errors import StateError
+from vitrina.errors import SessionTaken, StateError
 
 MAX_BODY_BYTES = 1_000_000
 MAX_ERRORS = 100
@@ -70,6 +70,10 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(StateError)
     async def stateless(_: Request, error: StateError) -> Response:
         return problem_response(Problem(503, f"{error} Try again."))
+
+    @app.exception_handler(SessionTaken)
+    async def taken(_: Request, error: SessionTaken) -> Response:
+        return problem_response(Problem(409, str(error)))
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:

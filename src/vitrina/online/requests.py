@@ -15,7 +15,7 @@ from vitrina.online.cursor import MAX_CHARS, decode_cursor
 from vitrina.online.problems import MAX_ERRORS, Problem, field_errors
 from vitrina.online.recommender import Request
 from vitrina.rank.rules import Filters
-from vitrina.schema import Event, History, anonymous_key
+from vitrina.schema import PURPOSES, Event, History, Purpose, anonymous_key
 
 MAX_FUTURE = timedelta(minutes=5)
 """How far a client's clock may run ahead of ours."""
@@ -56,8 +56,18 @@ def _readable(cursor: str) -> str:
     return cursor
 
 
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain the character U+0000")
+    return text
+
+
 Price = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
-Id = Annotated[str, Field(min_length=1, max_length=512)]
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=512, json_schema_extra={"pattern": r"^[^\x00]*$"}),
+    AfterValidator(_storable),
+]
 UserId = Annotated[Id, AfterValidator(_no_session)]
 Moment = Annotated[
     datetime,
@@ -83,10 +93,15 @@ class EventIn(StrictIn):
     item_id: Id
     event_type: str
     timestamp: Moment | None = Field(None, description="Default: now.")
-    device_type: str | None = Field(None, max_length=100)
+    device_type: Annotated[str, Field(max_length=100), AfterValidator(_storable)] | None = None
     value: float | None = Field(None, allow_inf_nan=False)
     request_id: Id | None = Field(None, description="The recommendation this event answers.")
-    position: int | None = Field(None, ge=0, description="The item's position in it.")
+    position: int | None = Field(None, ge=0, lt=2**31, description="The item's position in it.")
+    purposes: list[Purpose] | None = Field(
+        None,
+        description="What the person has agreed to that this event be used for; the shop's default "
+        "if left out. Without personalisation it is in no history, without training in no model.",
+    )
 
     @model_validator(mode="after")
     def _has_a_shopper(self) -> EventIn:
@@ -163,9 +178,12 @@ class RecommendationIn(StrictIn):
         return self
 
 
-def parse_events(content: Any, event_types: Collection[str]) -> list[Event]:
+def parse_events(
+    content: Any, event_types: Collection[str], purposes: Sequence[Purpose] = PURPOSES
+) -> list[Event]:
     """One event object, a list of them, or {"events": [...]}, as Events ready to be stored.
 
+    purposes: of events that do not name any.
     Refuses (422) the whole request when any of them cannot be used, naming index and field.
     """
     if isinstance(content, dict) and "events" in content:
@@ -191,7 +209,7 @@ def parse_events(content: Any, event_types: Collection[str]) -> list[Event]:
             message = f"unknown event type {event.event_type[:100]!r}; this shop knows "
             message += ", ".join(event_types)
             errors.append({"index": index, "field": "event_type", "message": message})
-        events.append(_event(event, event.timestamp or default))
+        events.append(_event(event, event.timestamp or default, purposes))
     if errors:
         raise Problem(
             422, f"No event was stored: {len(errors)} problems in {len(content)} events.", errors
@@ -260,7 +278,14 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _event(event: EventIn, moment: datetime) -> Event:
+def iso_moment(moment_us: int) -> str:
+    """A moment (µs) as answers have it: ISO 8601, in UTC."""
+    moment = datetime.fromtimestamp(moment_us // 1_000_000, UTC)
+    return moment.replace(microsecond=moment_us % 1_000_000).isoformat().replace("+00:00", "Z")
+
+
+def _event(event: EventIn, moment: datetime, purposes: Sequence[Purpose]) -> Event:
+    agreed = purposes if event.purposes is None else event.purposes
     return Event(
         event_id=event.event_id or str(uuid.uuid4()),
         item_id=event.item_id,
@@ -272,6 +297,7 @@ def _event(event: EventIn, moment: datetime) -> Event:
         value=event.value,
         request_id=event.request_id,
         position=event.position,
+        purposes=tuple(purpose for purpose in PURPOSES if purpose in agreed),
     )
 
 

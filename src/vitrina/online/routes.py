@@ -6,7 +6,6 @@ serialisation cost more than the recommendation. `openapi.py` documents them all
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from vitrina.online.requests import (
     MAX_BATCH,
     EventIn,
     RecommendationIn,
+    iso_moment,
     parse_batch,
     parse_events,
     parse_recommendation,
@@ -49,7 +49,7 @@ from vitrina.online.stages import server_timing
 def routes(service: Service) -> APIRouter:
     """Everything under /v1 but the catalog."""
     router = APIRouter(prefix="/v1")
-    event_types = service.settings.events.weights
+    event_settings = service.settings.events
 
     def deadline(request: Request) -> float:
         return deadline_ms(request.headers.get(HEADER), service.settings.serve.deadline_ms)
@@ -72,7 +72,7 @@ def routes(service: Service) -> APIRouter:
 
     def record(content: Any) -> dict[str, int]:
         try:
-            events = parse_events(content, event_types)
+            events = parse_events(content, event_settings.weights, event_settings.purposes)
         except Problem:
             service.telemetry.events.labels("refused").inc()
             raise
@@ -193,14 +193,9 @@ def routes(service: Service) -> APIRouter:
         history = service.state.recent(user_id, limit)
         columns = zip(history.item_ids, history.event_types, history.timestamps_us, strict=True)
         events = [
-            {"item_id": item_id, "event_type": event_type, "timestamp": _iso(moment)}
+            {"item_id": item_id, "event_type": event_type, "timestamp": iso_moment(moment)}
             for item_id, event_type, moment in columns
         ]
         return json_response({"user_id": user_id, "events": events})
 
     return router
-
-
-def _iso(moment_us: int) -> str:
-    moment = datetime.fromtimestamp(moment_us // 1_000_000, UTC)
-    return moment.replace(microsecond=moment_us % 1_000_000).isoformat().replace("+00:00", "Z")

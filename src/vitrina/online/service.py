@@ -20,6 +20,7 @@ from vitrina.online.stages import NOTHING, Stages, make_breakers
 from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
+from vitrina.state.base import Receipt
 from vitrina.state.catalog_changes import CatalogChanges
 from vitrina.state.opening import open_state
 from vitrina.state.vector_cache import LruVectorCache
@@ -147,6 +148,13 @@ class Service:
                 "; ".join(answer.degraded),
             )
         return answer
+
+    def erase(self, key: str) -> Receipt:
+        """Forget the person with this history key. Raises SessionTaken, StateError."""
+        receipt = self.state.erase(key)
+        for each in receipt.keys:
+            self.cache.forget(each)
+        return receipt
 
     def _make_recommender(self, bundle: Bundle) -> Recommender:
         serve = self.settings.serve

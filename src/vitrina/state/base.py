@@ -58,6 +58,10 @@ class EventLog(Protocol):
         """The event at an offset; None if the log has none there."""
         ...
 
+    def newest_offset(self) -> int:
+        """The highest offset that an event has ever had; 0 if there never was one."""
+        ...
+
     def trim(self, before: int, received_before_us: int) -> int:
         """Delete events with an offset below `before` that were received earlier than a moment.
 
@@ -211,5 +215,8 @@ class State(EventLog, HistoryStore, People, Protocol):
 
 
 def subject_of(log_id: str, key: str) -> str:
-    """What an erasure remembers of a history key: a digest, keyed by the log's own name."""
-    return hashlib.blake2b(key.encode(), key=log_id.encode(), digest_size=16).hexdigest()
+    """What an erasure remembers of a history key: a digest that differs from log to log.
+
+    MD5, because both engines of the lake can compute it.
+    """
+    return hashlib.md5(f"{log_id}:{key}".encode(), usedforsecurity=False).hexdigest()

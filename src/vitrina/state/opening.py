@@ -7,6 +7,11 @@ from vitrina.state.base import State
 from vitrina.state.sqlite import SqliteState
 
 
+def has_state(settings: Settings) -> bool:
+    """Whether there is anything to open; the embedded store is a file once something was stored."""
+    return settings.state.log is not None or settings.paths.state.exists()
+
+
 def open_state(settings: Settings) -> State:
     """The log, histories and identities of [state], or the embedded ones in `paths.state`.
 

@@ -75,6 +75,10 @@ class PostgresState:
         found = self._fetch(sql.EVENT_ID, (offset,))
         return str(found[0][0]) if found else None
 
+    def newest_offset(self) -> int:
+        """The highest offset that an event has ever had; 0 if there never was one."""
+        return int(self._fetch(sql.NEWEST_OFFSET)[0][0])
+
     def trim(self, before: int, received_before_us: int) -> int:
         """Delete old events that are durable elsewhere; the histories keep them."""
         parameters = (before, received_before_us, TRIMMED_AT_ONCE)

@@ -138,6 +138,10 @@ DELETE FROM vitrina.event_log WHERE "offset" IN (
     WHERE "offset" < %s AND received_at_us < %s ORDER BY "offset" LIMIT %s
 )"""
 EVENT_ID: Final = 'SELECT event_id FROM vitrina.event_log WHERE "offset" = %s'
+NEWEST_OFFSET: Final = """
+SELECT coalesce(pg_sequence_last_value(
+    pg_get_serial_sequence('vitrina.event_log', 'offset')::regclass
+), 0)"""
 RECENT_KEYS: Final = f"""
 SELECT DISTINCT coalesce({_OWNER}, '{SESSION}' || session_id) FROM {JOINED_LOG}
 WHERE received_at_us > %s"""

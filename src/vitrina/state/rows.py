@@ -10,6 +10,9 @@ from typing import Any, Final
 from vitrina.schema import Event
 from vitrina.state.base import Erasure, LogRows, subject_of
 
+NEVER: Final = -(2**63)
+"""A moment (µs) before all others."""
+
 FIELDS: Final = tuple(field.name for field in fields(Event))
 """The columns of an event in a log, which are the dataclass's fields, in their order."""
 
@@ -55,7 +58,7 @@ def without_erased(
     until: dict[str, int] = {}
     for erasure in erasures:
         until[erasure.subject] = max(until.get(erasure.subject, 0), erasure.erased_at_us)
-    last = {key: until.get(subject_of(log_id, key), -1) for key in {row[0] for row in rows}}
+    last = {key: until.get(subject_of(log_id, key), NEVER) for key in {row[0] for row in rows}}
     return [row for row in rows if row[1] > last[row[0]]]
 
 

@@ -105,6 +105,12 @@ class SqliteState:
             found: tuple[str] | None = row.fetchone()
         return None if found is None else found[0]
 
+    def newest_offset(self) -> int:
+        """The highest offset that an event has ever had; 0 if there never was one."""
+        with self._reading() as db:
+            found = db.execute(sql.NEWEST_OFFSET).fetchone()
+        return 0 if found is None else int(found[0])
+
     def trim(self, before: int, received_before_us: int) -> int:
         """Delete old events that are durable elsewhere; the histories keep them."""
         deleted, last = 0, -1

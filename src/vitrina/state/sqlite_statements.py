@@ -40,6 +40,7 @@ RECENT: Final = """
 SELECT item_id, event_type, timestamp_us FROM history WHERE key = ?
 ORDER BY timestamp_us DESC, item_id DESC, event_type DESC LIMIT ?"""
 PURCHASES: Final = "SELECT item_id, count, last_us, recent FROM purchases WHERE key = ?"
+NEWEST_OFFSET: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'event_log'"
 NEXT_KEY: Final = "SELECT min(key) FROM history WHERE key > ?"
 JOINED: Final = "SELECT user_id FROM identities WHERE session_id = ?"
 ERASED: Final = "SELECT 1 FROM erasures WHERE subject = ? AND erased_at_us >= ?"
