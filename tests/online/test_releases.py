@@ -102,6 +102,24 @@ def test_a_server_that_starts_before_its_first_bundle_notices_it(
         assert client.get("/v1/recommendations").json()["items"]
 
 
+def test_a_server_that_starts_with_a_bad_bundle_serves_the_one_before(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first = registry.current()
+    bad = [
+        registry.publish(tiny_bundle(tmp_path / "drafts", seed=seed), metrics={}) for seed in (1, 2)
+    ]
+    for version in bad:
+        registry.promote(version)
+    for version in bad:
+        index = registry.path(version) / "index.faiss"
+        index.write_bytes(index.read_bytes()[:1000])
+    with serving(create_app(shop_settings(tmp_path))) as client:
+        assert client.get("/v1/recommendations").json()["bundle"] == first
+        assert f"Bundle {bad[1]} was refused" in ready(client)["problem"]
+        assert f"Serving {first} on" in ready(client)["problem"]
+
+
 def test_an_unreadable_registry_changes_nothing(client: httpx.Client, registry: Registry) -> None:
     first = registry.current()
     (registry.root / "current.json").write_bytes(b"{")

@@ -177,6 +177,10 @@ class Registry:
         """The promoted version, or None before the first promotion."""
         return self._read_pointer().version
 
+    def earlier(self) -> Sequence[str]:
+        """The versions that can be rolled back to, the newest first."""
+        return _promoted(self.history())[-2::-1]
+
     def history(self) -> tuple[Promotion, ...]:
         """Every promotion and rollback so far, oldest first."""
         return self._read_pointer().history

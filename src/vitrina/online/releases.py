@@ -84,17 +84,34 @@ class Releases:
         if self._recently_refused(version):
             return
         try:
-            recommender = self._make_recommender(load_bundle(self._registry.path(version)))
-            recommender.warm_up()
+            self._serve(version)
         except Exception as error:
             self._refused = (version, time.monotonic())
-            kept = f"Serving {serving} on" if serving else "Nothing is served"
+            if serving is None:
+                self._serve_earlier()
+            kept = f"Serving {self.serving} on" if self.serving else "Nothing is served"
             self._report(f"Bundle {version} was refused: {error} {kept}.")
             return
+        self.problem = self._refused = None
+
+    def _serve(self, version: str) -> None:
+        """Load, warm up and swap in a version. Raises whatever keeps it from being served."""
+        recommender = self._make_recommender(load_bundle(self._registry.path(version)))
+        recommender.warm_up()
+        before = self.serving
         with self._swap:
             self.recommender = recommender
-        self.problem = self._refused = None
-        log.info("Serving bundle %s (before: %s).", version, serving)
+        log.info("Serving bundle %s (before: %s).", version, before)
+
+    def _serve_earlier(self) -> None:
+        """A server that starts with a bad bundle serves the newest one before it that is good."""
+        for version in self._registry.earlier():
+            try:
+                self._serve(version)
+            except Exception:
+                log.warning("Bundle %s cannot be served either.", version, exc_info=True)
+            else:
+                return
 
     def exchange(self, serving: Recommender, successor: Recommender) -> bool:
         """Put a successor in the place of what serves; False if that is something else by now."""
