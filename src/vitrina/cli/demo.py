@@ -190,4 +190,4 @@ def _serve(home: Path, port: int | None) -> None:
         command += ["--port", str(port)]
     sys.stdout.flush()
     stderr.file.flush()
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, command)  # noqa: S606

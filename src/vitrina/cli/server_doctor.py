@@ -44,6 +44,16 @@ def examine_server(url: str, key: str | None) -> list[Finding]:
     return list(_findings(_Server(url.rstrip("/"), key)))
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirection is an answer: followed, it would get the API key, wherever it leads."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER: Final = urllib.request.build_opener(_NoRedirects)
+
+
 class _Server:
     def __init__(self, url: str, key: str | None) -> None:
         self.url = url
@@ -51,10 +61,10 @@ class _Server:
 
     def get(self, path: str) -> _Answer:
         """The answer to a GET, whatever its status. Raises OSError when there is none."""
-        request = urllib.request.Request(self.url + path, headers=self._headers)
+        request = urllib.request.Request(self.url + path, headers=self._headers)  # noqa: S310
         started = time.perf_counter()
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 status, headers, body = answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -75,4 +75,4 @@ class Retries:
         if wanted > self.max_seconds:
             return None
         longest = min(self.first_seconds * 2**asked, self.max_seconds)
-        return wanted + random.uniform(0, longest)
+        return wanted + random.uniform(0, longest)  # noqa: S311 (no secret)

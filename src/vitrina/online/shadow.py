@@ -72,7 +72,7 @@ class Shadow:
     def offer(self, answer: Recommendation) -> None:
         """Repeat the request of an answer in the shadow, if it is one of the share."""
         release, recommender = self._release, self._recommender
-        if release is None or recommender is None or random.random() >= release.share:
+        if release is None or recommender is None or random.random() >= release.share:  # noqa: S311
             return
         if self._busy.acquire(blocking=False):
             self._thread.submit(self._compare, answer, recommender)
