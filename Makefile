@@ -7,7 +7,7 @@ DEMO := vitrina-demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint bench bench-quality serve clean peers bench-baselines bench-training
+.PHONY: help demo test chaos lint audit bench bench-quality serve clean peers bench-baselines bench-training
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -21,11 +21,14 @@ test: .venv/.installed ## Run the tests (ARGS="tests/index -k recall" for some o
 chaos: .venv/.installed ## Break each part under a running server and print what shoppers saw (ARGS="--table FILE": writes it, too)
 	$(BIN)/python -m pytest tests/chaos --whole $(ARGS)
 
-lint: .venv/.installed ## Check style, formatting, types and the dependency rule
+lint: .venv/.installed ## Check style, formatting, types, the dependency rule, and for what is insecure
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports
+
+audit: .venv-audit/.installed ## Look for known vulnerabilities in the packages of constraints.txt (asks pypi.org)
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make demo)
 	$(BIN)/python benchmarks/ingest.py
@@ -48,7 +51,7 @@ serve: .venv/.installed ## Serve the demo's bundle and its page again
 	$(BIN)/vitrina serve --config $(DEMO)/vitrina.toml
 
 clean: ## Remove .venv, caches and builds; the demo's folder stays
-	rm -rf .venv .venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-audit .venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation is taken up again. A .venv that has no
@@ -68,4 +71,11 @@ clean: ## Remove .venv, caches and builds; the demo's folder stays
 	    exit 1; }
 	@.venv-peers/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Apart from lint, which needs no network: where pypi.org's list of vulnerabilities cannot be
+# reached, pip-audit fails for each package instead of passing it unseen (--strict).
+.venv-audit/.installed:
+	$(PYTHON) -m venv --clear .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10'
 	@touch $@
