@@ -65,6 +65,11 @@ LOOKS: Final = ("view", "click")
 REPURCHASE_EVENT: Final = "purchase"
 """The event type whose repetition feeds the repurchase source ("Buy again")."""
 
+IMPRESSION: Final = "impression"
+"""The event type of having been shown an item. It says what the shop did, not what the shopper did:
+it is logged with the recommendation and the position, and is in no history and in no table of
+events, so that no user vector depends on what was shown before."""
+
 Purpose = Literal["personalisation", "training", "audiences"]
 PERSONALISATION: Final = "personalisation"
 TRAINING: Final = "training"

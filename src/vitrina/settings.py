@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from vitrina.errors import SettingsError
-from vitrina.schema import DEFAULT_EVENT_WEIGHTS, PURPOSES, Purpose
+from vitrina.schema import DEFAULT_EVENT_WEIGHTS, IMPRESSION, PURPOSES, Purpose
 from vitrina.settings_sources import Source, checked_sources, hide_passwords
 
 SETTINGS_FILE = "vitrina.toml"
@@ -149,6 +149,16 @@ class EventSettings(Section):
         default_factory=lambda: list(PURPOSES),
         description="What a person is taken to have agreed to, for events that do not say it.",
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _done_by_shoppers(cls, weights: dict[str, float]) -> dict[str, float]:
+        if IMPRESSION in weights:
+            raise ValueError(
+                f"cannot have '{IMPRESSION}': every shop has it, and nothing is learnt from it; "
+                "name a view of an item 'view'"
+            )
+        return weights
 
 
 class TrainSettings(Section):

@@ -28,7 +28,7 @@ from vitrina.lake.compaction import compact
 from vitrina.lake.ingest import ingest
 from vitrina.lake.landing import land, land_only_erasures, landed_until, watermark
 from vitrina.lake.split import to_us
-from vitrina.schema import Event
+from vitrina.schema import IMPRESSION, Event
 from vitrina.settings import LakeSettings, PathSettings, Settings
 from vitrina.state.sqlite import SqliteState
 
@@ -89,6 +89,33 @@ def test_events_of_the_log_come_into_the_lake_as_they_were_sent(
         "position": 3,
     }
     assert (second["user_id"], second["session_id"]) == (None, "v1")
+
+
+def test_what_was_shown_lies_beside_the_events_each_once(
+    tmp_path: Path, shop: Settings, state: SqliteState
+) -> None:
+    def shown(first: int, last: int) -> list[Event]:
+        return [
+            Event(f"shown-{n}", "soup", IMPRESSION, MAY + n, "ann", request_id="r1", position=n)
+            for n in range(first, last)
+        ]
+
+    state.append([*shown(1, 4), *views(0, 2), *shown(4, 6)])
+    done = compact(shop, state, now=NOW)
+    assert done.landed == 2
+    state.append(shown(6, 8))
+    assert compact(shop, state, now=NOW).landed == 0
+    state.append(views(2, 3))
+    assert compact(shop, state, now=NOW).landed == 1
+    assert live(tmp_path) == ["live-0", "live-1", "live-2"]
+    assert not [row for row in rows(tmp_path, "quarantine") if row["reason"].startswith("unknown")]
+    folder = shop.paths.lake / "log" / state.log_id()
+    files = sorted(folder.glob("_impressions-*.parquet"))
+    landed = [row for path in files for row in pq.read_table(path).to_pylist()]
+    assert [row["event_id"] for row in landed] == [f"shown-{n}" for n in range(1, 8)]
+    assert {(row["request_id"], row["position"]) for row in landed} == {
+        ("r1", n) for n in range(1, 8)
+    }
 
 
 def test_each_run_takes_what_came_since_and_no_run_takes_anything_twice(

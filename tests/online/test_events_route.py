@@ -103,6 +103,23 @@ def test_an_item_the_bundle_lacks_is_stored_and_counted(client: httpx.Client) ->
     assert discover(client, user_id="ada")["served_by"] == "learned"  # one usable event
 
 
+def test_what_was_shown_is_logged_and_changes_no_answer(client: httpx.Client) -> None:
+    post(client, [event(), event(item_id="item-0019")])
+    answer = discover(client, user_id="ada")
+    shown = [
+        event(
+            item_id=item["item_id"],
+            event_type="impression",
+            request_id=answer["request_id"],
+            position=item["position"],
+        )
+        for item in answer["items"]
+    ]
+    assert post(client, shown).json()["accepted"] == len(shown)
+    assert ids(discover(client, user_id="ada")) == ids(answer)
+    assert len(client.get("/v1/users/ada/history").json()["events"]) == 2
+
+
 FUTURE = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 
@@ -117,6 +134,7 @@ FUTURE = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
             "needs a user_id or a session_id",
         ),
         (event(event_type="teleport"), "event_type", "this shop knows view, click"),
+        (event(event_type="impression", request_id="r"), "(all)", "request_id and the position"),
         (event(timestamp="yesterday"), "timestamp", "valid datetime"),
         (event(timestamp=FUTURE), "timestamp", "5 minutes from now"),
         (event(timestamp="0001-01-01T00:00:00+14:00"), "timestamp", "1990"),

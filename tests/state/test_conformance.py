@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from vitrina.errors import SessionTaken, StateError
-from vitrina.schema import Event, History, Purchases
+from vitrina.schema import IMPRESSION, Event, History, Purchases
 from vitrina.state.base import State, subject_of
 
 MINUTE = 60_000_000
@@ -100,6 +100,17 @@ def test_the_log_is_read_back_in_order_and_whole(state: State) -> None:
     assert first < second
     assert state.read(after=first, limit=10).columns["event_id"] == ("e2",)
     assert len(state.read(after=second, limit=10)) == 0
+
+
+def test_what_was_shown_is_logged_and_in_no_history(opened: Callable[[], State]) -> None:
+    shown = Event("e1", "soup", IMPRESSION, 5, "ada", request_id="r1", position=3)
+    state = opened()
+    state.append([shown, event("e2", item="tea", at=6)])
+    assert state.read(after=0, limit=10).columns["event_id"] == ("e1", "e2")
+    assert list(state.recent("ada", 10).item_ids) == ["tea"]
+    state.load_histories([], [], [], [])  # replays the log
+    assert list(state.recent("ada", 10).item_ids) == ["tea"]
+    assert state.append([shown]) == 0
 
 
 def test_an_import_replaces_the_one_before_and_keeps_logged_events(state: State) -> None:

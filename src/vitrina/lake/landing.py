@@ -8,6 +8,9 @@ that is killed at any moment is simply run again: at worst it leaves a file with
 folder is a source of events like any other (`log_sources`), and the ledger of a set says which of
 its files the tables hold; the last offset among them is the set's watermark.
 
+What shoppers were shown (`IMPRESSION`) lies beside the events, in files of its own that no ingest
+reads: `_impressions-<first offset>-<last offset>.parquet`.
+
 Landing files are kept, for a full run reads them again; only an erasure changes them (`erasures`).
 Events whose person has not agreed to training stay in the log until it is trimmed.
 """
@@ -15,8 +18,9 @@ Events whose person has not agreed to training stay in the log until it is trimm
 from __future__ import annotations
 
 import fcntl
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path
@@ -29,7 +33,7 @@ from vitrina.errors import DataError
 from vitrina.lake.engine.files import aside_of, make_durable, move_into_place, remove
 from vitrina.lake.erasures import land_erasures
 from vitrina.lake.last_set import last_set
-from vitrina.schema import EVENT_COLUMNS, TRAINING
+from vitrina.schema import EVENT_COLUMNS, IMPRESSION, TRAINING
 from vitrina.settings_sources import Source
 from vitrina.state.base import EventLog, LogRows
 
@@ -37,6 +41,7 @@ LOG: Final = "log"
 EVENTS_A_FILE: Final = 200_000
 
 _NAME: Final = re.compile(r"(\d{20})-(\d{20})\.parquet")
+_SHOWN: Final = re.compile(r"_impressions-(\d{20})-(\d{20})\.parquet")
 _TYPES: Final = {"timestamp": pa.timestamp("us", "UTC"), "value": pa.float64()}
 _SCHEMA: Final = pa.schema(
     [
@@ -54,7 +59,7 @@ def log_sources(lake: Path) -> list[Source]:
 
 
 def land(log: EventLog, lake: Path) -> int:
-    """Copy the events that the log has got since the last landing; returns how many.
+    """Copy what the log has got since the last landing; returns how many events that is.
 
     Erasures of the log are landed first. When this returns they are durable in the lake. Raises
     DataError when another process is landing, or when the log has lost events that were landed: it
@@ -69,13 +74,19 @@ def land(log: EventLog, lake: Path) -> int:
         after = _last_offset(folder)
         _require_same_log(log, folder, after)
         land_erasures(log, folder)
+        # What was shown after the last event that was landed has been landed, too.
+        shown_until = _last_offset(folder, _SHOWN)
         landed = 0
         while rows := log.read(after, EVENTS_A_FILE):
             after = rows.offsets[-1]
-            if agreed := _for_training(rows):
-                first, last = agreed.offsets[0], agreed.offsets[-1]
-                _write(agreed, folder / f"{first:020}-{last:020}.parquet")
-                landed += len(agreed)
+            agreed = _picked(rows, [TRAINING in given for given in rows.columns["purposes"]])
+            is_shown = [kind == IMPRESSION for kind in agreed.columns["event_type"]]
+            new = [offset > shown_until for offset in agreed.offsets]
+            if shown := _picked(agreed, list(map(operator.and_, is_shown, new))):
+                _write(shown, folder / f"_impressions-{_span(shown)}.parquet")
+            if done := _picked(agreed, list(map(operator.not_, is_shown))):
+                _write(done, folder / f"{_span(done)}.parquet")
+                landed += len(done)
     return landed
 
 
@@ -107,11 +118,15 @@ def watermark(log: EventLog, lake: Path) -> int:
     return max(offsets, default=0)
 
 
-def _for_training(rows: LogRows) -> LogRows:
-    """The rows of a log that models may learn from."""
-    agreed = [TRAINING in purposes for purposes in rows.columns["purposes"]]
-    columns = {name: list(compress(column, agreed)) for name, column in rows.columns.items()}
-    return LogRows(list(compress(rows.offsets, agreed)), columns)
+def _picked(rows: LogRows, mask: Sequence[bool]) -> LogRows:
+    """The rows of a log for which the mask is True."""
+    columns = {name: list(compress(column, mask)) for name, column in rows.columns.items()}
+    return LogRows(list(compress(rows.offsets, mask)), columns)
+
+
+def _span(rows: LogRows) -> str:
+    """The first and the last offset, as a file is named by them."""
+    return f"{rows.offsets[0]:020}-{rows.offsets[-1]:020}"
 
 
 def _write(rows: LogRows, path: Path) -> None:
@@ -126,8 +141,8 @@ def _write(rows: LogRows, path: Path) -> None:
         remove(aside)
 
 
-def _last_offset(folder: Path) -> int:
-    names = [_NAME.fullmatch(path.name) for path in folder.glob("*")]
+def _last_offset(folder: Path, pattern: re.Pattern[str] = _NAME) -> int:
+    names = [pattern.fullmatch(path.name) for path in folder.glob("*")]
     return max((int(name[2]) for name in names if name), default=0)
 
 

@@ -15,7 +15,7 @@ from vitrina.online.cursor import MAX_CHARS, decode_cursor
 from vitrina.online.problems import MAX_ERRORS, Problem, field_errors
 from vitrina.online.recommender import Request
 from vitrina.rank.rules import Filters
-from vitrina.schema import PURPOSES, Event, History, Purpose, anonymous_key
+from vitrina.schema import IMPRESSION, PURPOSES, Event, History, Purpose, anonymous_key
 
 MAX_FUTURE = timedelta(minutes=5)
 """How far a client's clock may run ahead of ours."""
@@ -107,6 +107,8 @@ class EventIn(StrictIn):
     def _has_a_shopper(self) -> EventIn:
         if self.user_id is None and self.session_id is None:
             raise ValueError("needs a user_id or a session_id")
+        if self.event_type == IMPRESSION and (self.request_id is None or self.position is None):
+            raise ValueError("an impression needs the request_id and the position of its answer")
         return self
 
 
@@ -205,9 +207,9 @@ def parse_events(
             continue
         # A microsecond apart, so that events without a time keep the order they were sent in.
         default = now + timedelta(microseconds=index)
-        if event.event_type not in event_types:
+        if event.event_type not in event_types and event.event_type != IMPRESSION:
             message = f"unknown event type {event.event_type[:100]!r}; this shop knows "
-            message += ", ".join(event_types)
+            message += ", ".join([*event_types, IMPRESSION])
             errors.append({"index": index, "field": "event_type", "message": message})
         events.append(_event(event, event.timestamp or default, purposes))
     if errors:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from vitrina.schema import PERSONALISATION, RECENT_DAYS, REPURCHASE_EVENT, anonymous_key
+from vitrina.schema import (
+    IMPRESSION,
+    PERSONALISATION,
+    RECENT_DAYS,
+    REPURCHASE_EVENT,
+    anonymous_key,
+)
 from vitrina.state.rows import FIELDS
 
 FORMAT: Final = 1
@@ -76,7 +82,8 @@ CREATE FUNCTION vitrina.forgetting(age_us bigint) RETURNS double precision
 _EVENT: Final = ", ".join(FIELDS)
 _TYPES: Final = {"timestamp_us": "bigint", "position": "bigint", "value": "float8"}
 _ARRAYS: Final = ", ".join(f"%({name})s::{_TYPES.get(name, 'text')}[]" for name in FIELDS)
-_PERSONAL: Final = f"'{PERSONALISATION}' = ANY (string_to_array(purposes, ','))"
+_PERSONAL: Final = f"""
+('{PERSONALISATION}' = ANY (string_to_array(purposes, ',')) AND event_type <> '{IMPRESSION}')"""
 _COUNTED: Final = f"""
 SELECT key, item_id, count(*) AS count, max(timestamp_us) AS last_us,
     sum(vitrina.forgetting(newest - timestamp_us)) AS recent
@@ -109,7 +116,8 @@ WITH sent AS (
     ON CONFLICT DO NOTHING RETURNING *
 ), withheld AS (
     INSERT INTO vitrina.withheld
-    SELECT key, timestamp_us, item_id, event_type FROM owned WHERE NOT personal
+    SELECT key, timestamp_us, item_id, event_type FROM owned
+    WHERE NOT personal AND event_type <> '{IMPRESSION}'
     ON CONFLICT DO NOTHING
 ), counted AS (
     INSERT INTO vitrina.purchases AS held (key, item_id, count, last_us, recent)

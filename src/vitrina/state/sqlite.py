@@ -25,6 +25,7 @@ from typing import Final
 
 from vitrina.errors import DataError, SessionTaken, StateError
 from vitrina.schema import (
+    IMPRESSION,
     PERSONALISATION,
     REPURCHASE_EVENT,
     Event,
@@ -282,6 +283,8 @@ class SqliteState:
             return False
         if not db.execute(sql.APPEND, (*columns_of(event), received_us)).rowcount:
             return False
+        if event.event_type == IMPRESSION:
+            return True
         key = _owner(db, key)
         row = (key, moment, event.item_id, event.event_type)
         if PERSONALISATION not in event.purposes:

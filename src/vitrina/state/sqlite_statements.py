@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vitrina.schema import PERSONALISATION, REPURCHASE_EVENT, anonymous_key
+from vitrina.schema import IMPRESSION, PERSONALISATION, REPURCHASE_EVENT, anonymous_key
 from vitrina.state.rows import FIELDS
 
 SESSION: Final = anonymous_key("")
@@ -60,7 +60,8 @@ OF_SESSION_ID: Final = "joined.session_id = :session_id"
 REPLAY_LOG: Final = f"""
 INSERT INTO history (key, timestamp_us, item_id, event_type)
 SELECT coalesce({OWNER}, '{SESSION}' || session_id), timestamp_us, item_id, event_type
-FROM {JOINED_LOG} WHERE instr(purposes, '{PERSONALISATION}') ON CONFLICT DO NOTHING"""
+FROM {JOINED_LOG} WHERE instr(purposes, '{PERSONALISATION}') AND event_type != '{IMPRESSION}'
+ON CONFLICT DO NOTHING"""
 LEAVE_OUT_WITHHELD: Final = """
 DELETE FROM history WHERE (key, timestamp_us, item_id, event_type) IN (SELECT * FROM withheld)"""
 COUNT_PURCHASES: Final = """
