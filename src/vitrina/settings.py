@@ -266,6 +266,11 @@ class ServeSettings(Section):
         description="Address to listen on; one that other machines reach takes API keys.",
     )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Where OpenTelemetry traces go (OTLP over HTTP), such as "
+        "http://collector:4318/v1/traces. Takes the extra `otel`.",
+    )
     admin_port: int | None = Field(
         None,
         ge=1,

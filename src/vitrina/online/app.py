@@ -72,6 +72,10 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
+    if service.tracing is not None:
+        from vitrina.online.tracing import TracedRequests
+
+        app.add_middleware(TracedRequests, tracing=service.tracing)
     app.add_middleware(Edge)
     app.add_middleware(RequestCounter, telemetry=service.telemetry)
     install_problem_handlers(app)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
@@ -15,6 +16,7 @@ from vitrina.online.load import Load
 from vitrina.online.problems import Problem
 from vitrina.online.recommender import Recommendation, Recommender, Request
 from vitrina.online.releases import Releases
+from vitrina.online.request_id import current_request_id
 from vitrina.online.shadow import Shadow
 from vitrina.online.stages import NOTHING, Stages, make_breakers
 from vitrina.online.telemetry import Telemetry
@@ -24,6 +26,9 @@ from vitrina.state.base import Receipt
 from vitrina.state.catalog_changes import CatalogChanges
 from vitrina.state.opening import open_state
 from vitrina.state.vector_cache import LruVectorCache
+
+if TYPE_CHECKING:
+    from vitrina.online.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +48,7 @@ class Service:
         self.draining = False
         """Whether the server is about to end, and load balancers should look elsewhere."""
         self.telemetry = Telemetry()
+        self.tracing = _tracing(serve.otlp_endpoint)
         self.deadlines = Deadlines()
         self.state = open_state(settings)
         self.cache = LruVectorCache(serve.cache_size, serve.cache_ttl_hours * 3600)
@@ -68,6 +74,8 @@ class Service:
         self.releases.stop()
         self.shadow.stop()
         self.state.close()
+        if self.tracing is not None:
+            self.tracing.stop()
 
     @property
     def recommender(self) -> Recommender:
@@ -106,7 +114,7 @@ class Service:
 
     async def recommend_in_time(self, request: Request, deadline_ms: float) -> Recommendation:
         """The same within a deadline, and without ranking while the server is overloaded."""
-        return await self._in_time(self.recommender, request, deadline_ms)
+        return await self._in_time(self.recommender, request, deadline_ms, current_request_id.get())
 
     async def recommend_all_in_time(
         self, requests: Sequence[Request], deadline_ms: float
@@ -122,8 +130,10 @@ class Service:
         return [await self._in_time(prepared, request, deadline_ms) for request in requests]
 
     async def _in_time(
-        self, recommender: Recommender, request: Request, deadline_ms: float
+        self, recommender: Recommender, request: Request, deadline_ms: float, request_id: str = ""
     ) -> Recommendation:
+        """request_id: the answer's; empty: one of its own."""
+
         def work(stages: Stages) -> Recommendation:
             return recommender.recommend(request, stages)
 
@@ -135,10 +145,12 @@ class Service:
         )
         if not self.load.overloaded:
             self.shadow.offer(answer)
-        return self._counted(answer)
+        return self._counted(replace(answer, request_id=request_id) if request_id else answer)
 
     def _counted(self, answer: Recommendation) -> Recommendation:
         self.telemetry.recommended(answer)
+        if self.tracing is not None:
+            self.tracing.recommended(answer)
         if answer.degraded:
             log.warning(
                 "Request %s was served by %s after %.1f ms: %s.",
@@ -161,3 +173,12 @@ class Service:
         breakers = make_breakers(serve.deadline_ms)
         bundle = self.catalog.over(bundle)
         return Recommender(bundle, self.state, self.cache, serve, breakers)
+
+
+def _tracing(endpoint: str | None) -> Tracing | None:
+    """Raises MissingExtra where traces are wanted and cannot be made."""
+    if endpoint is None:
+        return None
+    from vitrina.online.tracing import Tracing
+
+    return Tracing(endpoint)
