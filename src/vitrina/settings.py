@@ -47,7 +47,8 @@ class PathSettings(Section):
     runs: Path = Field(Path("data/runs"), description="Training runs: checkpoints and weights.")
     catalog: Path = Field(
         Path("data/catalog.sqlite"),
-        description="Changes to the catalog that the server was sent, until a bundle holds them.",
+        description="Changes to the catalog that the server was sent, until a bundle holds them; "
+        "with `state.log` they are kept there.",
     )
     state: Path = Field(
         Path("data/state.sqlite"), description="The event log and the shoppers' histories."

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vitrina.bundle.amend import amend
 from vitrina.bundle.bundle import Bundle
 from vitrina.rank.rules import Filters, compile_filter
-from vitrina.state.catalog_changes import CatalogChanges, ItemChange
+from vitrina.state.catalog_changes import ItemChange, SqliteCatalogChanges
 
 MADE_US = 1_767_603_600_000_000  # 2026-01-05 09:00, when the tiny shop's bundle was made
 LATER = MADE_US + 1
@@ -132,7 +132,7 @@ actions = st.lists(
 def test_changes_one_by_one_and_all_at_once_come_to_the_same(
     bundle: Bundle, actions: list[tuple[str, Mapping[str, Any] | None]]
 ) -> None:
-    store = CatalogChanges(None)
+    store = SqliteCatalogChanges(None)
     stepwise = bundle
     for item_id, fields in actions:
         if fields is None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cli.cli_shop import Shop, finish
 from vitrina.schema import Event
-from vitrina.state.catalog_changes import CatalogChanges
+from vitrina.state.catalog_changes import SqliteCatalogChanges
 from vitrina.state.sqlite import SqliteState
 
 FORBIDDEN = {"torch", "duckdb", "pyarrow", "pandas", "narwhals", "scipy", "implicit", "onnx"}
@@ -148,7 +148,7 @@ def test_a_file_of_shoppers_needs_a_place_for_the_answers(open_shop: Shop) -> No
 
 
 def test_what_the_shop_has_deleted_is_not_there(open_shop: Shop) -> None:
-    changes = CatalogChanges(open_shop.home / "data/catalog.sqlite")
+    changes = SqliteCatalogChanges(open_shop.home / "data/catalog.sqlite")
     changes.delete(["item-0003"])
     changes.close()
     assert open_shop.run("similar", "item-0003").code == 1

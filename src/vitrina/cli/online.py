@@ -207,8 +207,7 @@ def _recommender(settings: Settings) -> Recommender:
     from vitrina.bundle.bundle import load_bundle
     from vitrina.bundle.registry import Registry
     from vitrina.online.recommender import Recommender
-    from vitrina.state.catalog_changes import CatalogChanges
-    from vitrina.state.opening import has_state, open_state
+    from vitrina.state.opening import has_state, open_catalog_changes, open_state
     from vitrina.state.sqlite import SqliteState
 
     registry = Registry(settings.paths.bundles)
@@ -220,7 +219,7 @@ def _recommender(settings: Settings) -> Recommender:
         )
     # Asking is no reason to make a file: without one, nobody has a history.
     histories = open_state(settings) if has_state(settings) else SqliteState(None)
-    changes = CatalogChanges(settings.paths.catalog)
+    changes = open_catalog_changes(settings)
     bundle = amend(load_bundle(registry.path(version)), changes.after(0))
     changes.close()
     return Recommender(bundle, histories, None, settings.serve)

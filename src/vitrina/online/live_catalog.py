@@ -7,13 +7,13 @@ request works with one state of the catalog from its beginning to its end.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from vitrina.bundle.amend import amend
 from vitrina.bundle.bundle import Bundle
+from vitrina.errors import DataError, StateError
 from vitrina.online.problems import Problem
 from vitrina.online.recommender import Recommender
 from vitrina.online.releases import Releases
@@ -62,8 +62,15 @@ class LiveCatalog:
         return {"accepted": len(item_ids)}
 
     def over(self, bundle: Bundle) -> Bundle:
-        """A bundle just loaded, with all changes that it does not hold."""
-        return amend(bundle, self._changes.after(0))
+        """A bundle just loaded, with all changes that it does not hold.
+
+        Where these cannot be read the bundle serves as it is: they are looked for again at once.
+        """
+        try:
+            return amend(bundle, self._changes.after(0))
+        except StateError:
+            log.exception("Changes to the catalog cannot be read; the bundle serves without them.")
+            return bundle
 
     def up_to_date(self, recommender: Recommender) -> Recommender:
         """The recommender itself, or one whose bundle has the changes that it has not seen."""
@@ -81,9 +88,9 @@ class LiveCatalog:
     def _store(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except sqlite3.Error as error:
+        except (StateError, DataError) as error:
             log.exception("Changes to the catalog could not be stored.")
-            raise Problem(503, f"Nothing was changed ({error}). Send it again.") from error
+            raise Problem(503, f"Nothing was changed: {error} Send it again.") from error
         self.refresh()
 
     def _watch(self) -> None:

@@ -23,8 +23,7 @@ from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
 from vitrina.state.base import Receipt
-from vitrina.state.catalog_changes import CatalogChanges
-from vitrina.state.opening import open_state
+from vitrina.state.opening import open_catalog_changes, open_state
 from vitrina.state.vector_cache import LruVectorCache
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Service:
         self.releases = Releases(
             registry, self._make_recommender, serve.reload_seconds, self.shadow
         )
-        self.catalog = LiveCatalog(CatalogChanges(settings.paths.catalog), self.releases)
+        self.catalog = LiveCatalog(open_catalog_changes(settings), self.releases)
 
     def start(self) -> None:
         """Load the promoted bundle, if any, and follow the registry from now on."""

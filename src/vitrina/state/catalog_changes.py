@@ -1,9 +1,8 @@
-"""What a shop has changed in its catalog since the bundles were made: one SQLite file.
+"""What a shop has changed in its catalog since the bundles were made.
 
 One row an item: the fields that were set since, each with its value and moment, or that the item
 was deleted. Rows are numbered by the order of their last change, so whoever reads on after the last
-number that they have seen misses nothing. A change is on disk before `put` and `delete` return, and
-several processes may open one file.
+number that they have seen misses nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
-from vitrina.errors import DataError
+from vitrina.errors import DataError, StateError
 
 APPLICATION_ID: Final = 0x56697463  # "Vitc", in the file's header: this database is ours
 FORMAT: Final = 1
@@ -64,8 +63,47 @@ class ItemChange:
         return {name: value for name, (value, set_us) in fields.items() if set_us >= moment_us}
 
 
-class CatalogChanges:
+class CatalogChanges(Protocol):
     """The changes of one shop, safe to use from many threads and processes.
+
+    A change survives a crash once `put` or `delete` has returned. Everything raises StateError
+    when the store takes or gives nothing.
+    """
+
+    def put(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Set fields of items, each a mapping with its `item_id`; all of them or none.
+
+        Fields left out keep what earlier changes, or the bundle, say of them.
+        """
+        ...
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """Delete items, known or not; all of them or none."""
+        ...
+
+    def after(self, sequence: int) -> list[ItemChange]:
+        """Changes numbered above `sequence`, in order; 0: all."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is open; they cannot be used afterwards."""
+        ...
+
+
+def laid_over(before: str | None, item: Mapping[str, Any], now_us: int) -> str:
+    """The stored fields of an item (JSON; None: none, or it was deleted) with new ones on top."""
+    fields = {name: (item[name], now_us) for name in item if name != "item_id"}
+    return orjson.dumps((orjson.loads(before) if before else {}) | fields).decode()
+
+
+def change_of(row: Sequence[Any]) -> ItemChange:
+    """A change from its row: item_id, sequence, changed_us and the stored fields."""
+    item_id, sequence, changed_us, text = row
+    return ItemChange(item_id, sequence, changed_us, None if text is None else orjson.loads(text))
+
+
+class SqliteCatalogChanges:
+    """`CatalogChanges` in one SQLite file, which several processes may open.
 
     path: the file, made with the first change; None keeps them in memory.
     Raises DataError for a file that is no such database.
@@ -79,22 +117,17 @@ class CatalogChanges:
             self._open()
 
     def put(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Set fields of items, each a mapping with its `item_id`; all of them or none.
-
-        Fields left out keep what earlier changes, or the bundle, say of them. Raises sqlite3.Error
-        when the disk takes nothing.
-        """
+        """Set fields of items, each a mapping with its `item_id`; all of them or none."""
         with self._transaction() as db:
             now_us = time.time_ns() // 1000
             for item in items:
                 item_id = item["item_id"]
                 found = db.execute(_FIELDS, (item_id,)).fetchone()
-                before = orjson.loads(found[0]) if found and found[0] else {}
-                fields = {name: (item[name], now_us) for name in item if name != "item_id"}
-                self._write(db, item_id, now_us, orjson.dumps(before | fields).decode())
+                fields = laid_over(found[0] if found else None, item, now_us)
+                self._write(db, item_id, now_us, fields)
 
     def delete(self, item_ids: Sequence[str]) -> None:
-        """Delete items, known or not; all of them or none. Raises sqlite3.Error as `put`."""
+        """Delete items, known or not; all of them or none."""
         with self._transaction() as db:
             for item_id in item_ids:
                 self._write(db, item_id, time.time_ns() // 1000, None)
@@ -107,11 +140,10 @@ class CatalogChanges:
                     return []
                 self._open()
             assert self._db is not None
-            rows = self._db.execute(_AFTER, (sequence,)).fetchall()
-        return [
-            ItemChange(item_id, number, changed_us, None if text is None else orjson.loads(text))
-            for item_id, number, changed_us, text in rows
-        ]
+            try:
+                return [change_of(row) for row in self._db.execute(_AFTER, (sequence,))]
+            except sqlite3.Error as error:
+                raise StateError(f"{self._path}: {error}.") from error
 
     def close(self) -> None:
         """Close the file; it cannot be used afterwards."""
@@ -129,13 +161,15 @@ class CatalogChanges:
             if self._db is None:
                 self._open()
             assert self._db is not None
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise StateError(f"{self._path}: {error}.") from error
                 raise
 
     def _open(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vitrina.settings import Settings
 from vitrina.state.base import State
+from vitrina.state.catalog_changes import CatalogChanges, SqliteCatalogChanges
 from vitrina.state.sqlite import SqliteState
 
 
@@ -28,3 +29,15 @@ def open_state(settings: Settings) -> State:
     from vitrina.state.shared import SharedState
 
     return SharedState(shared.log, RedisLink(shared.redis, shared.redis_timeout_ms))
+
+
+def open_catalog_changes(settings: Settings) -> CatalogChanges:
+    """The changes to the catalog: in the database of [state] log, or else in `paths.catalog`.
+
+    Raises DataError when the file is not Vitrina's, MissingExtra when a package is not there.
+    """
+    if settings.state.log is None:
+        return SqliteCatalogChanges(settings.paths.catalog)
+    from vitrina.state.postgres_catalog import PostgresCatalogChanges
+
+    return PostgresCatalogChanges(settings.state.log)
