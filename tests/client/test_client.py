@@ -73,6 +73,18 @@ def test_the_catalog_is_changed(served: dict[str, str]) -> None:
         assert refusal.value.request_id
 
 
+def test_a_person_is_recognised_shown_and_forgotten(served: dict[str, str]) -> None:
+    with Client(**served, timeout=PATIENT) as client:
+        client.record(Event("item-0003", "view", session_id="before-sign-in"))
+        client.identify("before-sign-in", "eve")
+        held = client.export("eve")
+        assert held["sessions"] == ["before-sign-in"]
+        receipt = client.erase("eve")
+        assert receipt.deleted["events"] == 1
+        assert receipt.receipt_id
+        assert client.export("eve")["events"] == []
+
+
 def test_the_async_client_makes_the_same_calls(served: dict[str, str]) -> None:
     async def ask() -> list[Recommendations]:
         async with AsyncClient(**served, timeout=PATIENT) as client:
