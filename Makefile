@@ -34,6 +34,7 @@ bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make 
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/lake.py
 	$(BIN)/python benchmarks/losses.py
+	$(BIN)/python benchmarks/state.py
 	$(BIN)/python benchmarks/request.py --config $(DEMO)/vitrina.toml
 
 bench-quality: .venv/.installed ## Retrieval beside the field's published tables (ARGS="--quick": one data set)

@@ -18,12 +18,15 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from vitrina.settings import PathSettings, ServeSettings, Settings
+from vitrina.settings import PathSettings, ServeSettings, Settings, StateSettings
 
 
-def shop_settings(home: Path, deadline_ms: float = 10_000) -> Settings:
+def shop_settings(
+    home: Path, deadline_ms: float = 10_000, state: StateSettings | None = None
+) -> Settings:
     """Settings of a shop that lives in `home`; a deadline that any busy machine keeps."""
     return Settings(
+        state=state or StateSettings(),
         paths=PathSettings(
             bundles=home / "bundles",
             state=home / "state.sqlite",
@@ -58,8 +61,9 @@ from pathlib import Path
 from served import shop_settings
 from vitrina.online.app import create_app
 from vitrina.online.server import serve
+from vitrina.settings import StateSettings
 
-settings = shop_settings(Path(sys.argv[1]))
+settings = shop_settings(Path(sys.argv[1]), state=StateSettings.model_validate_json(sys.argv[2]))
 serve(create_app(settings), settings.serve, lambda url: print(url, flush=True))
 """
 
@@ -81,11 +85,12 @@ class ServerProcess:
     ready_seconds: float
 
     @classmethod
-    def start(cls, home: Path) -> ServerProcess:
+    def start(cls, home: Path, state: StateSettings | None = None) -> ServerProcess:
         """Serve the shop in `home`; returns once the server says it is ready."""
+        shared = (state or StateSettings()).model_dump_json()
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(home)],
+            [sys.executable, "-c", _SERVE, str(home), shared],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

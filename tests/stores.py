@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -95,6 +96,20 @@ class PostgresServer:
             connection.execute("DROP SCHEMA IF EXISTS vitrina CASCADE")
         return self.uri
 
+    def kill(self) -> None:
+        """At once, with all its processes, whatever they are doing."""
+        import psutil
+
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes)
+
+    def start(self) -> None:
+        """Start it again after `kill`."""
+        self._server.start()
+
     def stop(self) -> None:
         self._server.cleanup()
         self._folder.cleanup()
@@ -108,3 +123,43 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.stop()
+
+
+class Wire:
+    """A way to a server that can be made slow, or answer with garbage."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.delay_seconds = 0.0
+        self.garbage = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                if self._listener.fileno() < 0:
+                    return
+                near.close()  # the server is away
+                continue
+            for one, other, answers in ((near, far, False), (far, near, True)):
+                threading.Thread(
+                    target=self._carry, args=(one, other, answers), daemon=True
+                ).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket, answers: bool) -> None:
+        with suppress(OSError), one, other:
+            while received := one.recv(65536):
+                if answers and self.delay_seconds:
+                    time.sleep(self.delay_seconds)
+                if answers and self.garbage:
+                    received = b"<html>502 Bad Gateway</html>\r\n"
+                other.sendall(received)
+            other.shutdown(socket.SHUT_RDWR)

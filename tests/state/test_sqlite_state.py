@@ -153,6 +153,45 @@ def test_kill_9_loses_no_acknowledged_event(tmp_path: Path) -> None:
         path = tmp_path / "again" / "state.sqlite"
 
 
+WRITER_ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from vitrina.errors import StateError
+from vitrina.schema import Event
+from vitrina.state.sqlite import SqliteState
+
+state = SqliteState(Path(sys.argv[1]))
+limit = 400_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+taken = 0
+try:
+    while True:
+        moments = range(taken, taken + 9)
+        taken += state.append([Event(f"e{at}", "soup", "view", at, "ada") for at in moments])
+except StateError as error:
+    assert "took none of these events" in str(error), error
+assert len(state.recent("ada", 10**6)) == taken, "what was taken can be read"
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+taken += state.append([Event("room", "soup", "view", 10**9, "ada")])
+print(taken)
+"""
+
+
+def test_a_full_disk_refuses_events_and_loses_none(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    writer = subprocess.run(
+        [sys.executable, "-c", WRITER_ON_A_FULL_DISK, str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    taken = int(writer.stdout)
+    assert taken > 100
+    state = SqliteState(path)
+    assert len(state.read(0, 10**6)) == len(state.recent("ada", 10**6)) == taken
+    state.close()
+
+
 def test_a_file_that_is_no_database_is_refused_with_a_way_out(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"item_id,title\n1,Soup\n" * 1000)

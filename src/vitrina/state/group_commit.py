@@ -1,7 +1,8 @@
 """Group commit: appends that arrive while one is being written share the next write.
 
 A durable write costs a wait for the disk (or the database), whatever it holds. So one thread at a
-time writes, and takes with it everything that waits; the others find theirs done.
+time writes, for all who have come by then; when it is done it tells them, and the first of those
+who came meanwhile writes next.
 """
 
 from __future__ import annotations
@@ -19,13 +20,22 @@ MOST_EVENTS: Final = 5_000
 class _Ticket:
     """One caller's events, and what became of them."""
 
-    __slots__ = ("done", "error", "events", "new")
+    __slots__ = ("_call", "done", "error", "events", "new")
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
         self.new = 0
         self.error: BaseException | None = None
         self.done = False
+        self._call = threading.Lock()
+        self._call.acquire()
+
+    def wait(self) -> None:
+        """Until the events are written, or it is this caller's turn to write."""
+        self._call.acquire()
+
+    def call(self) -> None:
+        self._call.release()
 
 
 class GroupCommit:
@@ -44,8 +54,8 @@ class GroupCommit:
         self._write = write
         self._separable = separable
         self._waiting: list[_Ticket] = []
+        self._writing = False
         self._guard = threading.Lock()
-        self._turn = threading.Lock()
 
     def append(self, events: Sequence[Event]) -> int:
         """How many of the events were new, once they are durable. Raises what `write` raises."""
@@ -54,24 +64,34 @@ class GroupCommit:
         ticket = _Ticket(events)
         with self._guard:
             self._waiting.append(ticket)
-        with self._turn:
-            while not ticket.done:
-                self._store(self._next())
+            first, self._writing = not self._writing, True
+        if not first:
+            ticket.wait()
+        if not ticket.done:
+            self._take_turn(ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket.new
 
-    def _next(self) -> list[_Ticket]:
-        """The longest-waiting tickets, up to MOST_EVENTS; at least one."""
+    def _take_turn(self, own: _Ticket) -> None:
+        """Write what waits, `own` first; then tell the others, and whose turn it is."""
         with self._guard:
             events = count = 0
             while count < len(self._waiting) and (count == 0 or events < MOST_EVENTS):
                 events += len(self._waiting[count].events)
                 count += 1
-            taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        return taken
+            tickets, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._store(tickets)
+        with self._guard:
+            following = self._waiting[0] if self._waiting else None
+            self._writing = following is not None
+        if following is not None:
+            following.call()
+        for ticket in tickets:
+            if ticket is not own:
+                ticket.call()
 
-    def _store(self, tickets: list[_Ticket]) -> None:
+    def _store(self, tickets: Sequence[_Ticket]) -> None:
         try:
             counts = self._write([ticket.events for ticket in tickets])
         except BaseException as error:  # nobody may be left waiting
