@@ -72,6 +72,25 @@ def test_what_is_back_in_stock_has_its_old_place(bundle: Bundle) -> None:
     assert order == sorted(order, key=lambda row: -back.popularity[row])
 
 
+@given(st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=30, max_size=30), st.data())
+def test_the_popularity_list_is_the_one_of_the_stock(
+    bundle: Bundle, popularity: list[float], data: st.DataObject
+) -> None:
+    """Equally popular items included: where each stands does not depend on who was away."""
+    values = np.zeros(len(bundle.item_ids), np.float32)
+    values[:30] = popularity
+    order = np.argsort(-values, kind="stable")
+    available = bundle.catalog.available
+    shop = replace(bundle, popularity=values, popular_rows=order[available[order]])
+    some = data.draw(st.lists(st.sampled_from(bundle.item_ids[:30]), unique=True))
+    stock = [
+        change(item_id, number, available=data.draw(st.booleans()))
+        for number, item_id in enumerate(some, start=1)
+    ]
+    now = amend(shop, stock)
+    assert now.popular_rows.tolist() == order[now.catalog.available[order]].tolist()
+
+
 def test_a_deleted_item_is_not_listed_and_a_put_brings_it_back(bundle: Bundle) -> None:
     row = bundle.row_of_item["item-0003"]
     gone = amend(bundle, [deletion("item-0003")])

@@ -46,10 +46,22 @@ def amend(bundle: Bundle, changes: Sequence[ItemChange]) -> Bundle:
     catalog.sequence = changes[-1].sequence
     popular = bundle.popular_rows
     if catalog.available is not before.available:
-        if (catalog.available & ~before.available).any():  # some are back, and missing there
-            popular = np.argsort(-bundle.popularity, kind="stable")
-        popular = popular[catalog.available[popular]]
+        back = np.flatnonzero(catalog.available & ~before.available)
+        popular = _inserted(popular[catalog.available[popular]], back, bundle.popularity)
     return replace(bundle, catalog=catalog, popular_rows=popular)
+
+
+def _inserted(popular: RowArray, rows: RowArray, popularity: NDArray[np.float32]) -> RowArray:
+    """`popular`, most popular first, with more rows in their places; equals are in row order."""
+    rows = rows[np.argsort(-popularity[rows], kind="stable")]
+    falling = -popularity[popular]
+    firsts = np.searchsorted(falling, -popularity[rows], side="left")
+    lasts = np.searchsorted(falling, -popularity[rows], side="right")
+    places = [
+        first + np.searchsorted(popular[first:last], row)
+        for first, last, row in zip(firsts, lasts, rows, strict=True)
+    ]
+    return np.insert(popular, places, rows) if places else popular
 
 
 def _catalog_read_us(bundle: Bundle) -> int:
