@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,25 @@ def test_an_answer_does_not_wait_for_the_clients_acknowledgement(tmp_path: Path)
     finally:
         server.stop()
     assert statistics.median(seconds) < 0.03  # Nagle's algorithm and delayed ACKs make it 0.04
+
+
+@pytest.mark.usefixtures("registry")
+def test_more_connections_are_open_than_the_usual_limit_of_files(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        server = ServerProcess.start(tmp_path)  # which inherits the limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    url = server.client.base_url
+    assert url.port is not None
+    try:
+        with ExitStack() as stack:
+            for _ in range(300):
+                stack.enter_context(socket.create_connection((url.host, url.port), timeout=60))
+            assert server.client.get("/v1/recommendations").status_code == 200
+    finally:
+        server.stop()
 
 
 SERVING_IMPORTS = """

@@ -119,31 +119,52 @@ def test_a_bundles_large_files_are_mapped_and_not_copied(server: Supervised) -> 
             assert name in mapped
 
 
-def test_a_killed_worker_is_replaced_while_the_service_goes_on(server: Supervised) -> None:
+def test_a_killed_worker_is_replaced_and_loses_no_acknowledged_event(server: Supervised) -> None:
     before = server.workers()
     assert len(before) == 2
-    done, answered, broken = threading.Event(), [0], [0]
+    url = server.client.base_url
+    done, broken = threading.Event(), [0]
+    sent: list[str] = []
+    acknowledged: list[str] = []
 
-    def ask() -> None:
-        url = f"{server.client.base_url}/v1/recommendations?user_id=ada"
+    def call(work: Callable[[], None]) -> None:
         while not done.is_set():
             try:
-                answered[0] += len(httpx.get(url, timeout=30).json()["items"]) == 20
+                work()
             except httpx.TransportError:  # what the killed worker had in hand
                 broken[0] += 1
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    def record() -> None:
+        item = f"item-{len(sent):04d}"
+        sent.append(item)
+        event = {"event_id": item, "user_id": "kim", "item_id": item, "event_type": "view"}
+        answer = httpx.post(f"{url}/v1/events", json=event, timeout=30)
+        assert answer.json()["accepted"] == 1
+        acknowledged.append(item)
+
+    def ask() -> None:
+        answer = httpx.get(f"{url}/v1/recommendations?user_id=kim", timeout=30)
+        assert len(ids(answer.json())) == 20
+
+    threads = [threading.Thread(target=call, args=(work,)) for work in (record, ask)]
+    for thread in threads:
+        thread.start()
     try:
+        eventually(lambda: len(acknowledged) > 5)
         os.kill(before[0], signal.SIGKILL)
         eventually(lambda: before[0] not in server.workers() and len(server.workers()) == 2)
-        reached = answered[0]
-        eventually(lambda: answered[0] > reached + 5)
+        reached = len(acknowledged)
+        eventually(lambda: len(acknowledged) > reached + 5)
     finally:
         done.set()
-        asking.join()
-    assert broken[0] <= 1, "one client had one request in the hands of the one that was killed"
+        for thread in threads:
+            thread.join()
+    assert broken[0] <= 2, "two clients had a request each in the hands of the one that was killed"
     assert before[1] in server.workers()
+    events = server.client.get("/v1/users/kim/history?limit=1000").json()["events"]
+    found = [event["item_id"] for event in events]
+    assert set(acknowledged) <= set(found) <= set(sent)
+    assert len(set(found)) == len(found)
 
 
 def test_an_ending_server_drops_no_request(home: Path) -> None:
@@ -186,9 +207,8 @@ def _listens(host: str, port: int | None) -> bool:
     return True
 
 
-def test_workers_end_with_a_supervisor_that_was_killed(home: Path) -> None:
-    server = Supervised.start(home)
+def test_workers_end_with_a_supervisor_that_was_killed(server: Supervised) -> None:
+    """The last one here: the server that the others have shared is no more."""
     workers = server.workers()
     server.process.kill()
     eventually(lambda: not any(_command(str(worker)) for worker in workers))
-    server.end()

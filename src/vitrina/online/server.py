@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import ssl
@@ -109,7 +110,14 @@ def serve_on(
             f"TLS cannot be spoken with {settings.tls_certificate} and {settings.tls_key} "
             f"({error}). [serve] takes a certificate with its chain, and its key, both as PEM."
         ) from error
+    _allow_many_connections()
     _Server(config, app, settings.drain_seconds, on_ready).run(sockets=list(listeners))
+
+
+def _allow_many_connections() -> None:
+    """Each connection is an open file, and 1,024 are usual: take as many as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def address_of(listener: socket.socket, settings: ServeSettings) -> str:
