@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrina.bundle.amend import amend
@@ -146,7 +146,6 @@ actions = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(actions)
 def test_changes_one_by_one_and_all_at_once_come_to_the_same(
     bundle: Bundle, actions: list[tuple[str, Mapping[str, Any] | None]]

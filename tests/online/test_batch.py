@@ -50,7 +50,7 @@ requests = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(requests, max_size=8))
 def test_a_batch_gets_what_each_request_gets_alone(
     recommender: Recommender, batch: list[Request]

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from served import ids
@@ -64,7 +64,6 @@ def test_items_have_codes_of_their_own() -> None:
     assert len(np.unique(codes)) == 50_000
 
 
-@settings(deadline=None)
 @given(
     past=st.lists(st.integers(0, 299), max_size=12),
     kind=st.sampled_from(["view", "purchase"]),

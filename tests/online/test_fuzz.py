@@ -31,7 +31,6 @@ CHECKS = [
 EXAMPLES = 10
 
 bounded = settings(
-    deadline=None,
     max_examples=EXAMPLES,
     derandomize=True,  # raise EXAMPLES and take this out to look for more
     phases=(Phase.generate,),

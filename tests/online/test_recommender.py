@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrina.bundle.bundle import Bundle
@@ -384,7 +384,6 @@ def test_the_vector_does_not_depend_on_the_seeds(
     assert plain.item_ids == fresh.item_ids
 
 
-@settings(deadline=None)
 @given(
     data=st.data(),
     shelf=st.sampled_from(["for_you", "discover", "buy_again"]),

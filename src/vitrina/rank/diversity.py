@@ -30,7 +30,9 @@ def spread(
     pages, wanted = [left[:0]], min(k, len(group))
     while wanted > 0:
         groups = group[left]
-        place = _place_in_group(groups) + (groups[:, None] == begun).sum(axis=1)
+        place = _place_in_group(groups)
+        if len(begun):
+            place += (groups[:, None] == begun).sum(axis=1)
         waits = (place >= MOST_PER_PAGE) & (groups >= 0)
         order, room = np.argsort(waits, kind="stable"), PAGE - len(begun)
         pages.append(left[order[:room]])
