@@ -37,6 +37,9 @@ NOTHING_LEFT = "That was the last page of this list."
 ACTIVE_SHOPPERS = 1000
 """Whose vectors are made before a new bundle takes over: some tenths of a second's work."""
 
+NOBODY = ""
+"""A history key that no shopper has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -226,7 +229,8 @@ class Recommender:
     def warm_up(self) -> None:
         """Run every stage once, with a history as long as they get, so that no shopper waits.
 
-        And make the vectors of the shoppers who came last, who would all ask for them at once.
+        And make the vectors of the shoppers who came last, who would all ask for them at once;
+        or ask the store for nobody's, for its first connection takes longer than a request may.
         """
         bundle = self.bundle
         length = bundle.manifest.max_history
@@ -234,7 +238,7 @@ class Recommender:
         history = History(items, [bundle.manifest.event_types[0]] * length, range(length))
         self.recommend(Request(history=history))
         newest = [] if self._cache is None else self._cache.newest(ACTIVE_SHOPPERS)
-        for key in reversed(newest):
+        for key in reversed(newest or [NOBODY]):
             try:
                 self.user_vector(key)
             except Exception:
