@@ -33,7 +33,7 @@ from vitrina.online.app import create_app
 from vitrina.online.candidates import Shelf
 from vitrina.online.recommender import Recommender, Request
 from vitrina.online.server import serve
-from vitrina.online.stages import STAGES
+from vitrina.online.stages import STAGES, make_breakers
 from vitrina.settings import load_settings
 from vitrina.state.sqlite import SqliteState
 from vitrina.state.vector_cache import LruVectorCache
@@ -105,8 +105,10 @@ def measure_recommender(bundle: Bundle, state: SqliteState, requests: int) -> li
     """The stages in this process: vectors computed, then cached."""
     settings = load_settings(env={}).serve
     keys = make_histories(bundle, state)
-    computing = Recommender(bundle, state, None, settings)
-    caching = Recommender(bundle, state, LruVectorCache(settings.cache_size, 3600), settings)
+    breakers = make_breakers(settings.deadline_ms)
+    cache = LruVectorCache(settings.cache_size, 3600)
+    computing = Recommender(bundle, state, None, settings, breakers)
+    caching = Recommender(bundle, state, cache, settings, breakers)
     for recommender in (computing, caching):
         measure_stages(recommender, keys, 2 * SHOPPERS, "for_you")
     computed, json = measure_stages(computing, keys, requests, "for_you")

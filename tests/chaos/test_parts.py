@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 
 from chaos.drill import Drill, Fault, Shop, broken, hanging, raising
+from served import eventually
 from vitrina.bundle.catalog import Catalog
 from vitrina.index.faiss import FaissIndex
+from vitrina.online.breaker import FAILURES
 from vitrina.online.user_vector import OnnxEncoder
 from vitrina.rank.ranker import Ranker
 from vitrina.state.sqlite import SqliteState
@@ -89,3 +92,28 @@ def test_shoppers_get_a_list_in_time(
     seen = run_drill(fault, shop)
     # Whatever hangs does so for 30 s; the deadline is 0.25 s, and this machine may be busy.
     assert max(seen.seconds) < 5
+
+
+def test_operators_see_what_is_left_out(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    def ask() -> dict[str, Any]:
+        request = {"history": [{"item_id": "item-0003"}], "k": 5}
+        content: dict[str, Any] = shop.client.post("/v1/recommendations", json=request).json()
+        return content
+
+    def encoder() -> str:
+        return str(shop.client.get("/readyz").json()["breakers"]["encoder"])
+
+    with raising(*ENCODER):
+        answers = [ask() for _ in range(FAILURES)]
+        assert encoder() == "open"
+        metrics = shop.client.get("/metrics").text
+        assert 'vitrina_breaker_state{part="encoder",state="open"} 1.0' in metrics
+        assert 'vitrina_degraded_total{stage="user_vector"}' in metrics
+    for answer in answers:
+        (line,) = (
+            record for record in caplog.records if answer["request_id"] in record.getMessage()
+        )
+        assert "served by average" in line.getMessage()
+        assert "the disk is away" in line.getMessage()
+    eventually(lambda: not ask()["degraded"])
+    assert encoder() == "closed"
