@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
+import pytest
 
 from vitrina.schema import History
 from vitrina.space import EmbeddingSpace, UserVector
+from vitrina.state import vector_cache
 from vitrina.state.vector_cache import LruVectorCache, cache_key
 
 SPACE = EmbeddingSpace("items_v1", 2, "f" * 64)
@@ -113,3 +117,29 @@ def test_who_asked_last_is_named_first() -> None:
     cache.get("user_v1", SPACE, "ada", NOTHING)
     assert cache.newest(2) == ["ada", "cyd"]
     assert cache.newest(10) == ["ada", "cyd", "bob"]
+
+
+def test_a_vector_that_many_ask_for_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_cache, "FLIGHT_SECONDS", 20.0)
+    cache = LruVectorCache(10, 60)
+    made: list[int] = []
+    together = threading.Barrier(8)
+
+    def request(number: int) -> None:
+        together.wait()
+        if cache.get("user_v1", SPACE, "ada", NOTHING) is None:
+            made.append(number)
+            keep(cache, "ada", vector())
+
+    threads = [threading.Thread(target=request, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+
+
+def test_nobody_waits_long_for_a_vector_that_does_not_come() -> None:
+    cache = LruVectorCache(10, 60)
+    for _ in range(3):
+        assert cache.get("user_v1", SPACE, "ada", NOTHING) is None

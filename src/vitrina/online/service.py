@@ -23,8 +23,7 @@ from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
 from vitrina.state.base import Receipt
-from vitrina.state.opening import open_catalog_changes, open_state
-from vitrina.state.vector_cache import LruVectorCache
+from vitrina.state.opening import open_cache, open_catalog_changes, open_state
 
 if TYPE_CHECKING:
     from vitrina.online.tracing import Tracing
@@ -50,7 +49,7 @@ class Service:
         self.tracing = _tracing(serve.otlp_endpoint)
         self.deadlines = Deadlines()
         self.state = open_state(settings)
-        self.cache = LruVectorCache(serve.cache_size, serve.cache_ttl_hours * 3600)
+        self.cache = open_cache(settings)
         registry = Registry(settings.paths.bundles)
         self.shadow = Shadow(
             registry,
@@ -72,6 +71,7 @@ class Service:
         self.catalog.stop()
         self.releases.stop()
         self.shadow.stop()
+        self.cache.close()
         self.state.close()
         if self.tracing is not None:
             self.tracing.stop()

@@ -126,6 +126,10 @@ class VectorCache(Protocol):
         """The shoppers whose vectors were asked for last, at most `limit`, the last one first."""
         ...
 
+    def close(self) -> None:
+        """Give back connections; the cache cannot be used afterwards."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Erasure:

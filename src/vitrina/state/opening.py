@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from vitrina.settings import Settings
-from vitrina.state.base import State
+from vitrina.state.base import State, VectorCache
 from vitrina.state.catalog_changes import CatalogChanges, SqliteCatalogChanges
 from vitrina.state.sqlite import SqliteState
+from vitrina.state.vector_cache import LruVectorCache
 
 
 def has_state(settings: Settings) -> bool:
@@ -29,6 +30,19 @@ def open_state(settings: Settings) -> State:
     from vitrina.state.shared import SharedState
 
     return SharedState(shared.log, RedisLink(shared.redis, shared.redis_timeout_ms))
+
+
+def open_cache(settings: Settings) -> VectorCache:
+    """User vectors in this process, and in [state] redis, if there is one, for all processes."""
+    serve, shared = settings.serve, settings.state
+    seconds = serve.cache_ttl_hours * 3600
+    near = LruVectorCache(serve.cache_size, seconds)
+    if shared.redis is None:
+        return near
+    from vitrina.state.redis_link import RedisLink
+    from vitrina.state.shared_vectors import SharedVectorCache
+
+    return SharedVectorCache(near, RedisLink(shared.redis, shared.redis_timeout_ms), seconds)
 
 
 def open_catalog_changes(settings: Settings) -> CatalogChanges:

@@ -38,6 +38,7 @@ class RedisLink:
         try:
             from redis import Redis
             from redis.backoff import NoBackoff
+            from redis.exceptions import OutOfMemoryError
             from redis.retry import Retry
         except ImportError as error:
             raise MissingExtra(
@@ -52,6 +53,7 @@ class RedisLink:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
+        self._full = OutOfMemoryError
         self._down = threading.Event()
         self._stop = threading.Event()
         self._behind: set[str] = set()
@@ -64,11 +66,16 @@ class RedisLink:
         return not self._down.is_set()
 
     def trip(self, work: Callable[[Redis], _T]) -> _T:
-        """`work` with the client. Raises StateError if it fails, at once while Redis is away."""
+        """`work` with the client. Raises StateError if it fails, at once while Redis is away.
+
+        A Redis that has no room for a value is not away: what it holds can be read.
+        """
         if self._down.is_set():
             raise StateError(f"{self.name} is away; it is used again as soon as it answers.")
         try:
             return work(self._client)
+        except self._full as error:
+            raise StateError(f"{self.name} is full: {_described(error)}.") from None
         except Exception as error:  # a server that answers with garbage raises anything at all
             self._give_up(error)
             raise StateError(f"{self.name}: {_described(error)}.") from None
