@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,21 @@ from hypothesis import strategies as st
 
 from served import serving, shop_settings
 from vitrina.bundle.registry import Registry
-from vitrina.client import AsyncClient, Client, Event, Recommendations, Retries, ServiceError
+from vitrina.client import (
+    AsyncClient,
+    Client,
+    Event,
+    HistoryEvent,
+    ItemChange,
+    Recommendations,
+    Retries,
+    ServiceError,
+    Wanted,
+)
 from vitrina.online.app import create_app
+from vitrina.online.item_requests import ItemIn
 from vitrina.online.keys import KeyFile
+from vitrina.online.requests import EventIn, HistoryEventIn, RecommendationIn
 
 PATIENT = 30.0
 
@@ -33,6 +46,16 @@ def served(tmp_path_factory: pytest.TempPathFactory, bundle_path: Path) -> Itera
     key = KeyFile(settings.paths.keys).make("client", ["admin"])[1]
     with serving(create_app(settings)) as client:
         yield {"url": str(client.base_url), "key": key}
+
+
+def test_every_field_that_the_service_takes_can_be_sent() -> None:
+    assert {field.name for field in fields(Event)} == set(EventIn.model_fields)
+    for wanted, taken in (
+        (Wanted, RecommendationIn),
+        (HistoryEvent, HistoryEventIn),
+        (ItemChange, ItemIn),
+    ):
+        assert set(wanted.__annotations__) == set(taken.model_fields)  # type: ignore[attr-defined]
 
 
 def test_what_is_recorded_is_in_the_next_answer(served: dict[str, str]) -> None:

@@ -21,7 +21,8 @@ class Event:
 
     timestamp: seconds since 1970. event_id and timestamp are set here, so that an event that has
     to be sent twice counts once, and when it happened. request_id, position: of the
-    recommendation that it answers.
+    recommendation that it answers. purposes: what the person has agreed to that it be used for;
+    None: what the shop's settings say.
     """
 
     item_id: str
@@ -34,6 +35,7 @@ class Event:
     value: float | None = None
     request_id: str | None = None
     position: int | None = None
+    purposes: Sequence[Literal["personalisation", "training", "audiences"]] | None = None
 
 
 class HistoryEvent(TypedDict, total=False):
@@ -74,8 +76,11 @@ class ItemChange(TypedDict, total=False):
     price: float
     currency: str
     brand: str
+    location: str
+    condition: str
     image_url: str
     available: bool
+    attributes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
