@@ -84,11 +84,8 @@ class SqliteState:
         An event_id already in the log is skipped, whatever else the event says, and so is what
         happened to a person before they were erased. Raises StateError if none was stored.
         """
-        try:
+        with self._telling("took none of these events"):
             return self._commits.append(events)
-        except (sqlite3.Error, OverflowError) as error:
-            store = self._path or "The store in memory"
-            raise StateError(f"{store} took none of these events: {error}.") from error
 
     def read(self, after: int, limit: int) -> LogRows:
         """Up to `limit` events with an offset above `after`, in offset order."""
@@ -171,7 +168,7 @@ class SqliteState:
     def identify(self, session_id: str, user_id: str) -> bool:
         """Let a session's events, past and to come, be the user's; False if they were already."""
         now_us = time.time_ns() // 1000
-        with self._transaction() as db:
+        with self._telling("did not take who that is"), self._transaction() as db:
             found = db.execute(sql.JOINED, (session_id,)).fetchone()
             if found is not None:
                 if found[0] != user_id:
@@ -202,7 +199,7 @@ class SqliteState:
 
     def erase(self, key: str) -> Receipt:
         """Delete a person everywhere, and remember that, so that nothing brings them back."""
-        with self._transaction() as db:
+        with self._telling("has deleted nothing"), self._transaction() as db:
             if _owner(db, key) != key:
                 raise SessionTaken(TAKEN)
             of, name = _whose(key)
@@ -241,7 +238,7 @@ class SqliteState:
         histories until the import is complete.
         """
         rows = sorted(zip(keys, timestamps_us, item_ids, event_types, strict=True))
-        try:
+        with self._telling("took none of these histories"):
             with self._transaction() as db:
                 erasures = [Erasure(*row) for row in db.execute(sql.ERASURES)]
                 db.execute("DELETE FROM history")
@@ -253,8 +250,6 @@ class SqliteState:
                 db.execute(sql.COUNT_PURCHASES.format(of=""), sql.COUNTED)
             with self._write_lock:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
-            raise StateError(f"The histories could not be written: {error}.") from error
 
     def close(self) -> None:
         """Close every connection; the store cannot be used afterwards."""
@@ -323,17 +318,27 @@ class SqliteState:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """This thread's read connection; a store in memory has one connection for everything."""
         if self._path is None:
-            with self._write_lock:
+            with self._telling("cannot be read"), self._write_lock:
                 yield self._writer
             return
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
             with self._write_lock:
                 if self._closed:
-                    raise sqlite3.ProgrammingError("The store has been closed.")
+                    raise StateError(f"{self._path} has been closed.")
                 db = self._local.db = self._connect()
                 self._readers.append(db)
-        yield db
+        with self._telling("cannot be read"):
+            yield db
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Make a StateError of what SQLite raises."""
+        try:
+            yield
+        except (sqlite3.Error, OverflowError) as error:
+            store = self._path or "The store in memory"
+            raise StateError(f"{store} {what}: {error}.") from error
 
 
 _FAULTY_EVENT: Final = (
