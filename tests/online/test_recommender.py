@@ -280,7 +280,7 @@ def test_an_unreadable_history_still_gets_a_shelf(bundle: Bundle) -> None:
     state.close()
     answer = recommender.recommend(Request(key="ada"))
     assert answer.served_by == "centroid"
-    assert answer.degraded[0].startswith("history: ProgrammingError")
+    assert answer.degraded[0].startswith("history: StateError")
     assert len(answer.item_ids) == 20
 
 
@@ -292,7 +292,7 @@ def test_an_unreadable_history_leaves_the_cached_vector(bundle: Bundle) -> None:
     state.close()
     after = recommender.recommend(Request(key="ada"))
     assert (after.served_by, after.cached) == ("learned", True)
-    assert after.degraded[0].startswith("history: ProgrammingError")
+    assert after.degraded[0].startswith("history: StateError")
     assert after.item_ids == before.item_ids
 
 
