@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Final, Literal, TypeVar
 
+from vitrina.errors import StateError
+
 log = logging.getLogger(__name__)
 
 FAILURES: Final = 5
@@ -136,8 +138,11 @@ class Breaker:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of its message."""
-    lines = str(error).splitlines() or [""]
+    """An exception in one line, for clients: its type and the first line of its message.
+
+    Of a store's, only the type: the message says where the store is, and is in the log.
+    """
+    lines = [""] if isinstance(error, StateError) else str(error).splitlines() or [""]
     if isinstance(error, Skipped):
         return lines[0]
     return f"{type(error).__name__}: {lines[0]}" if lines[0] else type(error).__name__

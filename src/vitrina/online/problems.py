@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from vitrina.errors import SessionTaken, StateError
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 MAX_ERRORS = 100
@@ -69,7 +72,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StateError)
     async def stateless(_: Request, error: StateError) -> Response:
-        return problem_response(Problem(503, f"{error} Try again."))
+        log.error("The store failed: %s", error)  # where it is concerns no client
+        return problem_response(Problem(503, "The store cannot do this now. Try again."))
 
     @app.exception_handler(SessionTaken)
     async def taken(_: Request, error: SessionTaken) -> Response:

@@ -94,9 +94,7 @@ class Service:
             accepted = self.state.append(events)
         except StateError as error:
             log.exception("Events could not be stored.")
-            raise Problem(
-                503, f"No event was stored: {error} Send them again; ids count once."
-            ) from error
+            raise Problem(503, "No event was stored. Send them again; ids count once.") from error
         duplicates = len(events) - accepted
         self.telemetry.events.labels("accepted").inc(accepted)
         self.telemetry.events.labels("duplicate").inc(duplicates)
