@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,6 @@ from hypothesis import settings
 from shop import tiny_bundle
 from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.registry import Registry
-
-# Every Java that a test starts: it lives too briefly for its best compiler to pay.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
-
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("vitrina", deadline=None)
