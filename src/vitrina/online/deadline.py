@@ -36,8 +36,9 @@ _SECOND_RUN: Final = 0.95
 """The share of the deadline at whose end the second run is given up, too."""
 _DEAR: Final = ("encoder", "ranker")
 """What a second run does without when the first was stuck nowhere: there is too much to do."""
-_FIRST_RUNS, _SECOND_RUNS = 40, 8
-"""Runs at a time. Those that were given up do not count, though they may hold a thread."""
+_FIRST_RUNS, _SECOND_RUNS = 2, 2
+"""Runs at a time: the more share a core, the more of them are late together. Those that were
+given up do not count, though they may hold a thread."""
 
 _T = TypeVar("_T")
 
@@ -83,6 +84,8 @@ class Deadlines:
         if answer is not None:
             return answer[0]
         waited = f"no answer within {FIRST_RUN * seconds * 1e3:.3g} ms"
+        if not first.begun:  # the queue is long, and a second run would make it longer
+            return work(Stages(began=began, left_out=_without_any(waited)))
         stuck = (first.calling,) if first.calling else _DEAR
         second = Stages(
             breakers,

@@ -109,6 +109,11 @@ class Stages:
             self.degraded.append(f"{stage}: the {part} failed ({describe(error)})")
             return None
 
+    @property
+    def begun(self) -> bool:
+        """Whether any stage has been over, or has called a part."""
+        return bool(self.timings_ms) or self.calling is not None
+
     def finish(self) -> dict[str, float]:
         """All timings, with the total since the request began."""
         self.timings_ms["total"] = _ms_since(self.began)

@@ -55,13 +55,14 @@ class StandIns:
         self, allowed: NDArray[np.bool_] | None = None, seen: NDArray[np.int64] = _NONE
     ) -> Candidates:
         """The most popular items that pass, scored by popularity."""
+        wanted = self._count + len(seen)
         rows = self._bundle.popular_rows
         if allowed is not None:
-            rows = rows[allowed[rows]]
+            rows = _first_passing(rows, allowed, wanted)
             if not len(rows):  # popular_rows leaves out what is not available; the filter may not
                 rows = np.flatnonzero(allowed)
                 rows = rows[np.argsort(-self._bundle.popularity[rows], kind="stable")]
-        rows = rows[: self._count + len(seen)]
+        rows = rows[:wanted]
         rows = rows[~np.isin(rows, seen)][: self._count]
         return from_source(rows, self._bundle.popularity[rows], POPULAR)
 
@@ -86,3 +87,15 @@ class StandIns:
         popularity = self._bundle.popularity[rows]
         best = np.argsort(-popularity, kind="stable")
         return from_source(rows[best], popularity[best], BEST_SELLER)
+
+
+def _first_passing(
+    rows: NDArray[np.int64], allowed: NDArray[np.bool_], count: int
+) -> NDArray[np.int64]:
+    """The first `count` rows that are allowed, or all: most often without looking at every row."""
+    looked = 2 * count
+    while True:
+        passing = rows[:looked][allowed[rows[:looked]]]
+        if len(passing) >= count or looked >= len(rows):
+            return passing[:count]
+        looked *= 8
