@@ -27,7 +27,7 @@ lint: .venv/.installed ## Check style, formatting, types, the dependency rule, a
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports
 
-audit: .venv-audit/.installed ## Look for known vulnerabilities in the packages of constraints.txt (asks pypi.org)
+audit: .venv-audit/.installed ## Look for known vulnerabilities in the packages of constraints.txt (over the network)
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: .venv/.installed ## Measure what benchmarks/README.md claims (after make demo)
@@ -74,7 +74,7 @@ clean: ## Remove .venv, caches and builds; the demo's folder stays
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# Apart from lint, which needs no network: where pypi.org's list of vulnerabilities cannot be
+# Apart from lint, which needs no network: where the list of vulnerabilities cannot be
 # reached, pip-audit fails for each package instead of passing it unseen (--strict).
 .venv-audit/.installed:
 	$(PYTHON) -m venv --clear .venv-audit
