@@ -68,9 +68,9 @@ serve(create_app(settings), settings.serve, lambda url: print(url, flush=True))
 """
 
 
-def eventually(condition: Callable[[], bool]) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait until it is so; a test that waits in vain fails."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)

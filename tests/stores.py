@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for tests, started and ended by them."""
+"""Real PostgreSQL and Redis servers, started and ended by tests, and what they are told."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+
+from vitrina.schema import Event, Purchases
 
 
 class RedisServer:
@@ -163,3 +165,17 @@ class Wire:
                     received = b"<html>502 Bad Gateway</html>\r\n"
                 other.sendall(received)
             other.shutdown(socket.SHUT_RDWR)
+
+
+def event(
+    event_id: str, item: str = "soup", kind: str = "view", at: int = 0, user: str | None = "ada"
+) -> Event:
+    return Event(event_id, item, kind, at, user_id=user)
+
+
+def assert_same(left: Purchases, right: Purchases) -> None:
+    """Equal, but for the rounding that the order of additions decides."""
+    assert left.item_ids == right.item_ids
+    assert left.counts == right.counts
+    assert left.last_us == right.last_us
+    assert left.recent == pytest.approx(right.recent)

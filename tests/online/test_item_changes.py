@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+import served
 from served import ids, serving, shop_settings
 from shop import tiny_bundle
 from vitrina.bundle.registry import Registry
@@ -25,11 +25,7 @@ def recommend(client: httpx.Client, **params: Any) -> dict[str, Any]:
     return content
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
+eventually = partial(served.eventually, seconds=15)
 
 
 def put(client: httpx.Client, *items: dict[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,15 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+import served
 from served import ids
 from vitrina.bundle.registry import Registry
 
@@ -90,11 +91,7 @@ def server(home: Path) -> Iterator[Supervised]:
     server.end()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
+eventually = partial(served.eventually, seconds=60)
 
 
 def test_all_workers_answer_on_one_port_and_count_together(server: Supervised) -> None:

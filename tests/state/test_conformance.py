@@ -10,26 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
+from stores import assert_same, event
 from vitrina.errors import SessionTaken, StateError
 from vitrina.schema import IMPRESSION, Event, History, Purchases
 from vitrina.state.base import State, subject_of
 
 MINUTE = 60_000_000
 DAY = 86_400_000_000
-
-
-def event(
-    event_id: str, item: str = "soup", kind: str = "view", at: int = 0, user: str | None = "ada"
-) -> Event:
-    return Event(event_id, item, kind, at, user_id=user)
-
-
-def assert_same(left: Purchases, right: Purchases) -> None:
-    """Equal, but for the rounding that the order of additions decides."""
-    assert left.item_ids == right.item_ids
-    assert left.counts == right.counts
-    assert left.last_us == right.last_us
-    assert left.recent == pytest.approx(right.recent)
 
 
 def test_a_history_is_the_newest_events_oldest_first(state: State) -> None:

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stores import assert_same, event
 from vitrina.errors import DataError
-from vitrina.schema import PURPOSES, Event, Purchases
+from vitrina.schema import PURPOSES, Event
 from vitrina.state.sqlite import SqliteState
 from vitrina.state.sqlite_tables import APPLICATION_ID, STEPS
 
@@ -27,20 +28,6 @@ def state(tmp_path: Path) -> Iterator[SqliteState]:
     state = SqliteState(tmp_path / "state.sqlite")
     yield state
     state.close()
-
-
-def event(
-    event_id: str, item: str = "soup", kind: str = "view", at: int = 0, user: str | None = "ada"
-) -> Event:
-    return Event(event_id, item, kind, at, user_id=user)
-
-
-def assert_same(left: Purchases, right: Purchases) -> None:
-    """Equal, but for the rounding that the order of additions decides."""
-    assert left.item_ids == right.item_ids
-    assert left.counts == right.counts
-    assert left.last_us == right.last_us
-    assert left.recent == pytest.approx(right.recent)
 
 
 @given(
