@@ -102,11 +102,25 @@ class PostgresServer:
         """At once, with all its processes, whatever they are doing."""
         import psutil
 
-        postmaster = psutil.Process(self._server.get_pid())
-        processes = [postmaster, *postmaster.children()]
+        processes = self._processes()
         for process in processes:
             process.kill()
         psutil.wait_procs(processes)
+
+    def halt(self) -> None:
+        """It says nothing any more, and nothing breaks: what a network that swallows looks like."""
+        for process in self._processes():
+            process.suspend()
+
+    def go_on(self) -> None:
+        for process in reversed(self._processes()):
+            process.resume()
+
+    def _processes(self) -> list[Any]:
+        import psutil
+
+        postmaster = psutil.Process(self._server.get_pid())
+        return [postmaster, *postmaster.children()]
 
     def start(self) -> None:
         """Start it again after `kill`."""

@@ -39,6 +39,10 @@ class StateError(VitrinaError):
     """The store of events and histories takes or gives nothing at the moment."""
 
 
+class Unconfirmed(StateError):
+    """The store's answer did not arrive: what it was asked to do may have been done."""
+
+
 class SessionTaken(VitrinaError):
     """A session was to join a user, and belongs to another one."""
 

@@ -15,13 +15,15 @@ import httpx
 import psycopg
 import pytest
 
-from chaos.drill import Drill, Fault, Shop
+from chaos.drill import Drill, Fault, Shop, is_whole
 from served import ServerProcess, eventually, ids, serving, shop_settings
 from stores import PostgresServer, RedisServer, Wire, postgres_server, redis_server
 from vitrina.bundle.bundle import load_bundle
 from vitrina.bundle.registry import Registry
+from vitrina.errors import StateError, Unconfirmed
 from vitrina.online.app import create_app
 from vitrina.settings import StateSettings
+from vitrina.state.postgres_connections import SILENT_SECONDS, Connections
 
 
 @dataclass
@@ -122,6 +124,12 @@ def postgres_killed(stores: Stores) -> Iterator[None]:
     stores.postgres.start()
 
 
+def postgres_hangs(stores: Stores) -> Iterator[None]:
+    stores.postgres.halt()
+    yield
+    stores.postgres.go_on()
+
+
 def postgres_out_of_connections(stores: Stores) -> Iterator[None]:
     held: list[psycopg.Connection] = []
     with psycopg.connect(stores.postgres.uri, autocommit=True) as connection:
@@ -156,6 +164,7 @@ FAULTS = {
     "Redis answers garbage": redis_garbage,
     "PostgreSQL kills connections": postgres_kills_connections,
     "PostgreSQL killed": postgres_killed,
+    "PostgreSQL hangs": postgres_hangs,
     "PostgreSQL out of connections": postgres_out_of_connections,
     "PostgreSQL read-only": postgres_read_only,
 }
@@ -163,8 +172,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_shoppers_see_nothing_of_it_and_no_event_is_lost(
-    name: str, pair: Pair, run_drill: Callable[[Fault, Shop], Drill]
+    name: str, pair: Pair, run_drill: Callable[[Fault, Shop], Drill], pytestconfig: pytest.Config
 ) -> None:
+    if name == "PostgreSQL hangs" and not is_whole(pytestconfig):
+        pytest.skip("each event waits for seconds; its own test, below, is quicker")
     strike = contextmanager(FAULTS[name])
     fault = Fault(name, lambda _: strike(pair.stores), None, {"learned"})
     seen = run_drill(fault, pair.shop)
@@ -212,6 +223,47 @@ def test_copies_that_fell_behind_while_redis_hung_catch_up(pair: Pair) -> None:
     copies = pair.stores.redis.client()
     eventually(lambda: bool(history(one, "fay") and copies.keys("hist:*:fay")))
     assert history(one, "fay") == history(other, "fay") == ["item-0003", "item-0040"]
+
+
+def test_a_stopped_postgresql_neither_holds_events_for_ever_nor_promises_anything(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connections, "answer_seconds", 1.0)
+    client = pair.shop.client
+
+    def send(item: str) -> httpx.Response:
+        event = {"event_id": f"hal-{item}", "user_id": "hal", "item_id": item, "event_type": "view"}
+        return client.post("/v1/events", json=event)
+
+    def refusal(item: str) -> str:
+        answer = send(item)
+        assert answer.status_code == 503
+        return str(answer.json()["detail"])
+
+    assert send("item-0003").status_code == 200
+    pair.stores.postgres.halt()
+    try:
+        assert "has not confirmed the events" in refusal("item-0040")
+        started = time.perf_counter()
+        assert "No event was stored" in refusal("item-0077")
+        assert time.perf_counter() - started < SILENT_SECONDS
+        assert len(shown(client, "hal")) == 20
+    finally:
+        pair.stores.postgres.go_on()
+    eventually(lambda: send("item-0040").status_code == send("item-0077").status_code == 200)
+    assert sorted(history(client, "hal")) == ["item-0003", "item-0040", "item-0077"]
+
+
+def test_a_connection_lost_in_the_middle_leaves_it_open_what_was_done(stores: Stores) -> None:
+    connections = Connections(stores.postgres.uri, lambda db: None)
+    try:
+        with pytest.raises(Unconfirmed):
+            connections.use(lambda db: db.execute("SELECT pg_terminate_backend(pg_backend_pid())"))
+        with pytest.raises(StateError) as refused:
+            connections.use(lambda db: db.execute("SELECT 1 / 0"))
+        assert not isinstance(refused.value, Unconfirmed)
+    finally:
+        connections.close()
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["SQLite", "PostgreSQL and Redis"])

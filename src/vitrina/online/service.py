@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
-from vitrina.errors import StateError
+from vitrina.errors import StateError, Unconfirmed
 from vitrina.online.deadline import Deadlines
 from vitrina.online.live_catalog import LiveCatalog
 from vitrina.online.load import Load
@@ -88,10 +88,18 @@ class Service:
         """Store events durably; the shoppers' next recommendations take them into account.
 
         Items the serving bundle lacks are stored as well (the catalog may be newer than the
-        bundle) and counted in `unknown_items`. Raises Problem (503) if the store takes none.
+        bundle) and counted in `unknown_items`. Raises Problem (503) if the store takes none, or
+        does not say whether it has.
         """
         try:
             accepted = self.state.append(events)
+        except Unconfirmed as error:
+            log.exception("Events may have been stored, or not.")
+            raise Problem(
+                503,
+                "The store has not confirmed the events: all of them are stored, or none. Send "
+                "them again; ids count once.",
+            ) from error
         except StateError as error:
             log.exception("Events could not be stored.")
             raise Problem(503, "No event was stored. Send them again; ids count once.") from error

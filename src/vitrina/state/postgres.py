@@ -7,6 +7,7 @@ by an advisory lock, so that offsets grow in the order of acknowledgement.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from vitrina.schema import Event, History, Purchases
 from vitrina.state import postgres_statements as sql
 from vitrina.state.base import TAKEN, Dossier, Erasure, LogRows, Receipt, subject_of
 from vitrina.state.group_commit import GroupCommit
-from vitrina.state.postgres_connections import Connections, RefusedData
+from vitrina.state.postgres_connections import ERASURE_SECONDS, Connections, RefusedData
 from vitrina.state.rows import FIELDS, columns_of, event_fields, log_rows, without_erased
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 TRIMMED_AT_ONCE: Final = 5_000
 _T = TypeVar("_T")
-_UNLIMITED: Final = "SET LOCAL statement_timeout = 0"
+_UNLIMITED: Final = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+)
 
 
 @dataclass(slots=True)
@@ -205,7 +208,7 @@ class PostgresState:
                 receipt_id, newest_us, keys, len(moments), deleted["history"], deleted["purchases"]
             )
 
-        return self._transaction(delete)
+        return self._transaction(delete, ERASURE_SECONDS)
 
     def load_histories(
         self,
@@ -236,7 +239,7 @@ class PostgresState:
             db.execute(sql.LEAVE_OUT_WITHHELD)
             db.execute(sql.COUNT_PURCHASES.format(of=""))
 
-        self._transaction(load)
+        self._transaction(load, math.inf)
 
     def close(self) -> None:
         """Close the connections; the store cannot be used afterwards."""
@@ -279,12 +282,14 @@ class PostgresState:
     def _fetch(self, statement: str, parameters: Any = ()) -> list[Any]:
         return self._connections.use(lambda db: db.execute(statement, parameters).fetchall())
 
-    def _transaction(self, work: Callable[[Connection[Any]], _T]) -> _T:
+    def _transaction(
+        self, work: Callable[[Connection[Any]], _T], seconds: float | None = None
+    ) -> _T:
         def whole(db: Connection[Any]) -> _T:
             with db.transaction():
                 return work(db)
 
-        return self._connections.use(whole)
+        return self._connections.use(whole, seconds)
 
     def _prepare(self, db: Connection[Any]) -> None:
         """Make the tables, or check that those there are of this version; learn the log's name."""
