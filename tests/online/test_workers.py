@@ -32,6 +32,15 @@ workers = 2
 drain_seconds = 0.5
 """
 
+LOG = "server.log"
+# As `vitrina` does, but sooner out of patience.
+SERVE = """
+from vitrina.online import workers
+workers.STUCK_SECONDS = 4.0
+from vitrina.cli import main
+main()
+"""
+
 
 @dataclass
 class Supervised:
@@ -43,13 +52,15 @@ class Supervised:
     @classmethod
     def start(cls, home: Path) -> Supervised:
         (home / "vitrina.toml").write_text(SETTINGS)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vitrina", "serve", "--json"],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=home,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        with (home / LOG).open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, "serve", "--json"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=home,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
         assert process.stdout is not None
         text = "".join(iter(process.stdout.readline, "}\n"))
         address = json.loads(text + "}")["address"]
@@ -162,6 +173,17 @@ def test_a_killed_worker_is_replaced_and_loses_no_acknowledged_event(server: Sup
     found = [event["item_id"] for event in events]
     assert set(acknowledged) <= set(found) <= set(sent)
     assert len(set(found)) == len(found)
+
+
+def test_a_worker_that_hangs_is_replaced(server: Supervised, home: Path) -> None:
+    before = server.workers()
+    os.kill(before[0], signal.SIGSTOP)
+    eventually(lambda: before[0] not in server.workers() and len(server.workers()) == 2)
+    assert before[1] in server.workers()
+    assert f"Worker {before[0]} has done nothing for" in (home / LOG).read_text()
+    for _ in range(10):
+        answer = httpx.get(f"{server.client.base_url}/v1/recommendations?user_id=ada")
+        assert len(ids(answer.json())) == 20
 
 
 def test_an_ending_server_drops_no_request(home: Path) -> None:

@@ -42,11 +42,13 @@ class _Server(uvicorn.Server):
         app: FastAPI,
         drain_seconds: float,
         on_ready: Callable[[], None],
+        on_round: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._service = app.state.service
         self._drain_seconds = drain_seconds
         self._on_ready = on_ready
+        self._on_round = on_round
         self._drained_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -67,6 +69,7 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
+        self._on_round()
         if self._drained_at is not None and time.monotonic() >= self._drained_at:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -87,8 +90,12 @@ def serve_on(
     app: FastAPI,
     settings: ServeSettings,
     on_ready: Callable[[], None],
+    on_round: Callable[[], None] = lambda: None,
 ) -> None:
-    """`serve` on sockets that listen. Raises SettingsError for a certificate it cannot use."""
+    """`serve` on sockets that listen. Raises SettingsError for a certificate it cannot use.
+
+    on_round: called ten times a second by the event loop, while it goes round.
+    """
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -111,7 +118,7 @@ def serve_on(
             f"({error}). [serve] takes a certificate with its chain, and its key, both as PEM."
         ) from error
     _allow_many_connections()
-    _Server(config, app, settings.drain_seconds, on_ready).run(sockets=list(listeners))
+    _Server(config, app, settings.drain_seconds, on_ready, on_round).run(sockets=list(listeners))
 
 
 def _allow_many_connections() -> None:

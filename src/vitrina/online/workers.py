@@ -1,4 +1,4 @@
-"""Several processes on one port: a supervisor that starts workers and replaces those that die.
+"""Several processes on one port: a supervisor starts workers, and replaces those that die or hang.
 
 All workers accept from one listening socket, which the supervisor opens and never reads: what is
 waiting when a worker dies is taken by another one. Each maps the bundle's files into memory, so
@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import c_uint64
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -34,6 +35,12 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 1.0
 """Pause before a worker is started in the place of one that never got ready."""
 
+STUCK_SECONDS: Final = 10.0
+"""A worker whose event loop has not gone round for so long is killed and replaced."""
+
+_LOOK_SECONDS: Final = 1.0
+"""Time between two looks whether event loops go round."""
+
 MakeApp = Callable[[Settings], FastAPI]
 
 
@@ -47,10 +54,16 @@ class Ready:
 
 @dataclass(slots=True)
 class _Worker:
+    """rounds: of its event loop, which it counts itself, in memory that is shared. known_rounds: as
+    they were at the last look. silent_seconds: for so long they have stayed the same."""
+
     process: BaseProcess
     news: Connection
+    rounds: c_uint64
     ready: Ready | None = None
     failure: str = "it died."
+    known_rounds: int = 0
+    silent_seconds: float = 0.0
 
     def hear(self) -> None:
         """Take in what it has said so far."""
@@ -76,6 +89,7 @@ class Supervisor:
         self._make_app = make_app
         self._context = multiprocessing.get_context("spawn")  # no threads or locks of the parent's
         self._workers: list[_Worker] = []
+        self._looked_at = time.monotonic()
         self._stopping = False
 
     def run(self, on_ready: Callable[[str, Ready], None]) -> None:
@@ -100,6 +114,7 @@ class Supervisor:
                     )
                 while not self._stopping:
                     self._watch(told)
+                    self._kill_the_stuck()
                     self._replace_the_dead(listeners)
             finally:
                 for listener in listeners:
@@ -108,12 +123,15 @@ class Supervisor:
 
     def _start(self, listeners: Sequence[socket.socket]) -> None:
         news, theirs = self._context.Pipe(duplex=False)
+        rounds = self._context.RawValue(c_uint64, 0)
         process = self._context.Process(
-            target=_work, args=(self._make_app, self._settings, listeners, theirs), name="vitrina"
+            target=_work,
+            args=(self._make_app, self._settings, listeners, theirs, rounds),
+            name="vitrina",
         )
         process.start()
         theirs.close()
-        self._workers.append(_Worker(process, news))
+        self._workers.append(_Worker(process, news, rounds))
 
     def _until_ready(self, told: Connection) -> None:
         while not self._stopping and any(worker.ready is None for worker in self._workers):
@@ -124,14 +142,35 @@ class Supervisor:
                     raise VitrinaError(f"A worker could not start: {worker.failure}")
 
     def _watch(self, told: Connection) -> None:
-        """Wait until a worker says something or ends, or a signal arrives."""
+        """Wait until a worker says something or ends, a signal arrives, or it is time to look."""
         news = [worker.news for worker in self._workers if not worker.news.closed]
         ends = [worker.process.sentinel for worker in self._workers]
-        found = wait([told, *news, *ends])
+        found = wait([told, *news, *ends], _LOOK_SECONDS)
         self._stopping |= told in found
         for worker in self._workers:
             if worker.news in found:
                 worker.hear()
+
+    def _kill_the_stuck(self) -> None:
+        """End workers that hang: stopped, or with an event loop that something blocks."""
+        now = time.monotonic()
+        # If everything was stopped, this process too, that is no worker's fault.
+        passed = min(now - self._looked_at, _LOOK_SECONDS)
+        self._looked_at = now
+        for worker in self._workers:
+            rounds = worker.rounds.value
+            if rounds != worker.known_rounds or worker.ready is None:
+                worker.known_rounds, worker.silent_seconds = rounds, 0.0
+                continue
+            worker.silent_seconds += passed
+            if worker.silent_seconds > STUCK_SECONDS:
+                log.error(
+                    "Worker %d has done nothing for %.0f s and is killed.",
+                    worker.process.pid,
+                    worker.silent_seconds,
+                )
+                worker.process.kill()
+                worker.process.join()
 
     def _replace_the_dead(self, listeners: Sequence[socket.socket]) -> None:
         for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
@@ -161,7 +200,11 @@ class Supervisor:
 
 
 def _work(
-    make_app: MakeApp, settings: Settings, listeners: Sequence[socket.socket], news: Connection
+    make_app: MakeApp,
+    settings: Settings,
+    listeners: Sequence[socket.socket],
+    news: Connection,
+    rounds: c_uint64,
 ) -> None:
     """A worker's life."""
     os.setsid()  # Ctrl-C in a terminal reaches the supervisor alone, which then asks its workers
@@ -173,7 +216,10 @@ def _work(
         def on_ready() -> None:
             news.send(Ready(releases.serving, releases.problem))
 
-        serve_on(listeners, app, settings.serve, on_ready)
+        def on_round() -> None:
+            rounds.value += 1
+
+        serve_on(listeners, app, settings.serve, on_ready, on_round)
     except VitrinaError as error:
         news.send(str(error))
         raise SystemExit(1) from None
