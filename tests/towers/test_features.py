@@ -11,19 +11,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from towers.taste_shop import DAY_US, START_US, as_interactions, taste_shop
-from vitrina.lake.sequences import Interactions
-from vitrina.towers.features import (
+from vitrina.content import (
     MAX_NGRAMS,
-    NEWCOMER_WINDOWS_DAYS,
-    POPULARITY_FEATURES,
-    POPULARITY_WINDOWS_DAYS,
     PRICE_BUCKETS,
     TEXT_BUCKETS,
     ItemFeatures,
-    PopularityFeatures,
-    first_of_pair,
     price_buckets,
     text_ngrams,
+)
+from vitrina.lake.sequences import Interactions
+from vitrina.towers.features import (
+    NEWCOMER_WINDOWS_DAYS,
+    POPULARITY_FEATURES,
+    POPULARITY_WINDOWS_DAYS,
+    PopularityFeatures,
+    first_of_pair,
 )
 
 ITEMS, USERS = 6, 4

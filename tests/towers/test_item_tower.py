@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from towers.taste_shop import taste_shop
-from vitrina.towers.features import POPULARITY_FEATURES, ItemFeatures
+from vitrina.content import ItemFeatures
+from vitrina.towers.features import POPULARITY_FEATURES
 from vitrina.towers.item_tower import ItemTower
 
 ITEMS, DIM = 20, 8

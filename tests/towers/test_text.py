@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from towers.taste_shop import TYPE_WEIGHTS, TYPES, TasteShop, taste_shop
+from vitrina.content import Words
 from vitrina.settings import TrainSettings
 from vitrina.towers.objectives import objective_of
 from vitrina.towers.text import TEXT_FACTORS, text_factors, tf_idf
@@ -49,11 +51,11 @@ def share_of_like(vectors: NDArray[np.float32], shop: TasteShop, rows: NDArray[n
 def test_like_texts_lie_near_and_factors_are_the_same_every_time(shop: TasteShop) -> None:
     factors = text_factors(shop.catalog)
     assert factors is not None
-    assert factors.shape == (ITEMS, TEXT_FACTORS)
-    assert share_of_like(factors, shop, np.arange(ITEMS)) > 0.95
+    assert factors.items.shape == (ITEMS, TEXT_FACTORS)
+    assert share_of_like(factors.items, shop, np.arange(ITEMS)) > 0.95
     again = text_factors(shop.catalog)
     assert again is not None
-    assert again.tolist() == factors.tolist()
+    assert again.items.tolist() == factors.items.tolist()
 
 
 def test_a_new_item_lands_among_its_like(shop: TasteShop) -> None:
@@ -78,8 +80,12 @@ def test_a_catalog_of_few_words_or_items_has_none(shop: TasteShop) -> None:
 
 
 def test_rare_words_weigh_more_and_words_of_one_text_nothing() -> None:
-    words = tf_idf(["soap red", "soap blue", "soap red green", ""])
-    soap, red = (tf_idf([word, word, ""]).indices[0] for word in ("soap", "red"))
+    def weights(texts: list[str]) -> csr_matrix:
+        found = Words.of_texts(texts)
+        return tf_idf(found, found.rarity())
+
+    words = weights(["soap red", "soap blue", "soap red green", ""])
+    soap, red = (weights([word, word, ""]).indices[0] for word in ("soap", "red"))
     assert words[0, red] > words[0, soap] > 0
     assert words[2].nnz == 2
     assert words[3].nnz == 0
@@ -106,3 +112,7 @@ def test_a_warm_start_reads_the_texts_of_a_changed_catalog_as_before(shop: Taste
     assert then is not None
     assert now is not None
     assert torch.nn.functional.cosine_similarity(then, now).min() > 0.9
+    # And so does serving, of items that come later.
+    words, read = Words.of(changed), after.item.content
+    found = tf_idf(words, read.text_rarity.numpy()) @ read.text_words.numpy()
+    np.testing.assert_allclose(found, read.text_factors.numpy(), atol=1e-4)

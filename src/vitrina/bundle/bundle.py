@@ -53,10 +53,14 @@ LISTS: Final = "lists.safetensors"
 """Precomputed lists. Bundles from before there were any lack the file, and are served without."""
 
 TOWERS: Final = "towers.json"
+TOWERS_FORMAT: Final = 2
+"""Of that file and the weights it describes. It grows when older ones cannot be read any more."""
+
 CARD: Final = "model_card.md"
 CURVES: Final = "learning_curves.svg"
 OPTIONAL: Final = (TOWERS, CARD, CURVES)
-"""What it may hold, for people and for the next training; serving does not read it."""
+"""What it may hold, for people and for the next training; of these, serving reads what the rows of
+the item tower's tables stand for (`item_encoder`), in `TOWERS`."""
 
 
 @dataclass(frozen=True, slots=True)

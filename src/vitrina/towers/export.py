@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
+from vitrina.bundle.item_encoder import ItemEncoder
+from vitrina.content import ItemContent
 from vitrina.encoding import EncodedBatch
 from vitrina.errors import TrainingError
+from vitrina.lake.catalog import CatalogTable
+from vitrina.towers.item_tower import ItemTower
 
 PARITY: Final = 1e-4
 """Largest difference allowed between a number of PyTorch's user vector and the export's."""
+
+PARITY_ITEMS: Final = 256
 
 INPUTS: Final = ("item_vectors", "event_types", "days", "mask")
 
@@ -65,6 +71,41 @@ def export_user_tower(
             f"back, the versions of torch, onnx and onnxruntime do not go together."
         )
     return difference
+
+
+def require_item_parity(tower: ItemTower, folder: Path, catalog: CatalogTable) -> None:
+    """Compare items without events as `folder`'s files have them for serving with the tower's own.
+
+    On items spread over the whole catalog. Raises TrainingError if a number differs by more than
+    PARITY.
+    """
+    tower.eval()
+    rows = np.unique(np.linspace(0, len(catalog) - 1, PARITY_ITEMS).round().astype(np.int64))
+    encoder = ItemEncoder.load(folder)
+    assert encoder is not None, "what was just written is of this version"
+    found = encoder(_content(catalog, rows))
+    with torch.no_grad():
+        expected = tower.without_events(torch.from_numpy(rows)).numpy()
+    difference = float(np.abs(found - expected).max())
+    if not difference <= PARITY:
+        raise TrainingError(
+            f"Vectors of new items would differ from the trained tower's by {difference:.2g}, more "
+            f"than {PARITY}: `bundle.item_encoder` and `towers.item_tower` do not go together. "
+            f"Nothing was published; report it."
+        )
+
+
+def _content(catalog: CatalogTable, rows: NDArray[np.int64]) -> ItemContent:
+    return ItemContent(
+        title=[catalog.title[row] for row in rows],
+        description=[catalog.description[row] for row in rows],
+        category_path=[catalog.category_path[row] for row in rows],
+        price=catalog.price[rows],
+        brand=[catalog.brand[row] for row in rows],
+        location=[catalog.location[row] for row in rows],
+        condition=[catalog.condition[row] for row in rows],
+        attributes=[catalog.attributes[row] for row in rows],
+    )
 
 
 def encoder_inputs(

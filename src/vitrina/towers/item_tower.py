@@ -11,7 +11,9 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vitrina.towers.features import POPULARITY_FEATURES, Bags, ItemFeatures
+from vitrina.content import Bags, ItemFeatures
+from vitrina.towers.features import POPULARITY_FEATURES
+from vitrina.towers.text import TextFactors
 
 HIDDEN = 128
 TEXT_DIM = 32
@@ -62,16 +64,16 @@ class Content(nn.Module):
 
     categorical: Tensor
     text_factors: Tensor
+    text_words: Tensor
 
     def __init__(
         self,
         features: ItemFeatures,
         dim: int,
         widths: Sequence[int] | None = None,
-        text: NDArray[np.float32] | None = None,
+        text: TextFactors | None = None,
     ) -> None:
-        """widths: of the categorical fields, by their cardinality if not given. text float32
-        [items, k]: factors (`towers.text`)."""
+        """widths: of the categorical fields, by their cardinality if not given."""
         super().__init__()
         self.register_buffer("categorical", torch.from_numpy(features.categorical))
         widths = widths or [field_width(cardinality) for cardinality in features.cardinalities]
@@ -80,17 +82,20 @@ class Content(nn.Module):
             for cardinality, width in zip(features.cardinalities, widths, strict=True)
         )
         self.text = MeanOfBag(features.text, TEXT_DIM) if text is None else None
-        self.from_text = None if text is None else nn.Linear(text.shape[1], dim, bias=False)
+        self.from_text = None if text is None else nn.Linear(text.items.shape[1], dim, bias=False)
         self.attributes = (
             MeanOfBag(features.attributes, dim) if features.attributes.cardinality else None
         )
         for table in self.fields:
             nn.init.normal_(table.get_parameter("weight"), std=0.1)
-        self.width = sum(widths) + (TEXT_DIM if text is None else text.shape[1])
+        self.width = sum(widths) + (TEXT_DIM if text is None else text.items.shape[1])
         if self.text is not None:
             nn.init.normal_(self.text.table.weight, std=0.1)
-        if self.from_text is not None:
-            self.register_buffer("text_factors", torch.from_numpy(text))
+        if text is not None and self.from_text is not None:
+            self.register_buffer("text_factors", torch.from_numpy(text.items))
+            # Not read here: with these, serving finds the factors of texts that come later.
+            self.register_buffer("text_words", torch.from_numpy(text.words))
+            self.register_buffer("text_rarity", torch.from_numpy(text.rarity))
             # The strongest factors come first: from the first step on, like texts lie near.
             nn.init.eye_(self.from_text.weight)
         if self.attributes is not None:
@@ -137,7 +142,7 @@ class ItemTower(nn.Module):
         id_dropout: float,
         popularity: bool = False,
         widths: Sequence[int] | None = None,
-        text: NDArray[np.float32] | None = None,
+        text: TextFactors | None = None,
     ) -> None:
         """events int64 [items]: of each item in training. factors float32 [items, id_dim], of
         width `dim` if they are to be learnt on.
@@ -177,7 +182,15 @@ class ItemTower(nn.Module):
 
     def forward(self, rows: Tensor, popularity: Tensor | None = None) -> Tensor:
         """rows int64 [n]: items; popularity [n, POPULARITY_FEATURES] → unit vectors [n, dim]."""
-        ids = self._ids(rows)
+        return self._vectors(rows, self._ids(rows), popularity)
+
+    def without_events(self, rows: Tensor) -> Tensor:
+        """Unit vectors [n, dim] that these items would have if nobody had met them."""
+        ids = self.id_table.new_zeros(len(rows), self.id_table.shape[1])
+        popularity = self.events.new_zeros(len(rows), POPULARITY_FEATURES)
+        return self._vectors(rows, ids, popularity)
+
+    def _vectors(self, rows: Tensor, ids: Tensor, popularity: Tensor | None) -> Tensor:
         content, direct = self.content(rows)
         parts, vectors = [content, ids], self.from_id(ids)
         if direct is not None:

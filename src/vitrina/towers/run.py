@@ -36,7 +36,7 @@ from vitrina.towers.card import Run, model_card
 from vitrina.towers.checkpoint import TrainingState, remove_checkpoints
 from vitrina.towers.curves import learning_curves
 from vitrina.towers.encode import user_vectors
-from vitrina.towers.export import export_user_tower
+from vitrina.towers.export import export_user_tower, require_item_parity
 from vitrina.towers.features import PopularityFeatures
 from vitrina.towers.memory import require_memory
 from vitrina.towers.moments import newest_histories
@@ -167,6 +167,7 @@ def train(
                 settings.train,
                 data.split.cut_us,
             )
+            require_item_parity(towers.item, partial, data.catalog)
             save_file({"vectors": vectors}, partial / VECTORS)
             _, sample = sample_histories(
                 data.interactions, settings.train.max_history, PARITY_USERS

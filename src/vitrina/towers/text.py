@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,47 +10,51 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
-from vitrina.lake.catalog import CatalogTable
+from vitrina.content import TEXT_BUCKETS, ContentColumns, Words
 from vitrina.towers.factors import signed
-from vitrina.towers.features import TEXT_BUCKETS, bucket_of, words_of
 
-MAX_WORDS: Final = 500
-"""Of a text, the first: beyond them descriptions repeat themselves."""
 TEXT_FACTORS: Final = 128
 
 
-def text_factors(catalog: CatalogTable) -> NDArray[np.float32] | None:
+@dataclass(frozen=True, slots=True)
+class TextFactors:
+    """Of n texts, and how those of any other text are found.
+
+    items float32 [n, TEXT_FACTORS]: of length 1 on the average, zero for a text without a word
+    that another has: the tf-idf weights of each, times `words` float32 [TEXT_BUCKETS,
+    TEXT_FACTORS]. rarity float32 [TEXT_BUCKETS]: see `content.Words`.
+    """
+
+    items: NDArray[np.float32]
+    words: NDArray[np.float32]
+    rarity: NDArray[np.float32]
+
+
+def text_factors(catalog: ContentColumns) -> TextFactors | None:
     """Latent semantic analysis (Deerwester et al., JASIS 1990) of titles, brands, descriptions.
 
-    Items of like words have like vectors, whether anybody has met them or not: float32
-    [n, TEXT_FACTORS], of length 1 on the average, zero for an item without a word that another
-    has. None where there are too few words or items for that many factors.
+    Items of like words have like vectors, whether anybody has met them or not. None where there
+    are too few words or items for that many factors.
     """
-    texts = zip(catalog.title, catalog.brand, catalog.description, strict=True)
-    # What the title says, it says twice: it is the better part of a text.
-    words = tf_idf([f"{title} {brand or ''} {title} {text}" for title, brand, text in texts])
-    if min(len(catalog), len(np.unique(words.indices))) <= TEXT_FACTORS:
+    words = Words.of(catalog)
+    rarity = words.rarity()
+    weights = tf_idf(words, rarity)
+    if min(weights.shape[0], len(np.unique(weights.indices))) <= TEXT_FACTORS:
         return None
-    start = np.ones(min(words.shape), np.float32)  # makes the decomposition repeatable
-    left, strength, _ = svds(words, k=TEXT_FACTORS, v0=start)
-    factors = (signed(left) * strength)[:, ::-1]
+    start = np.ones(min(weights.shape), np.float32)  # makes the decomposition repeatable
+    left, _, right = svds(weights, k=TEXT_FACTORS, v0=start)
+    signs = np.sign((left * signed(left)).sum(0))
+    directions = np.ascontiguousarray((signs[:, None] * right)[::-1].T, np.float32)
+    factors = weights @ directions
     length = np.sqrt((factors**2).sum(1).mean())
-    return np.ascontiguousarray(factors / length, np.float32)
+    return TextFactors(factors / length, directions / length, rarity)
 
 
-def tf_idf(texts: Sequence[str]) -> sp.csr_matrix:
-    """Hashed words of texts, (1 + ln count) · ln((1 + n) / (1 + texts with it)), rows normalised.
-
-    float32 [n, TEXT_BUCKETS]. Words of one text alone are left out: they are like no others.
-    """
-    counts = [Counter(map(bucket_of, words_of(text)[:MAX_WORDS])) for text in texts]
-    offsets = np.cumsum([0, *map(len, counts)])
-    codes = np.fromiter((code for row in counts for code in row), np.int64, offsets[-1])
-    count = np.fromiter((n for row in counts for n in row.values()), np.float32, offsets[-1])
-    spread = np.bincount(codes, minlength=TEXT_BUCKETS)
-    rarity = np.where(spread > 1, np.log((1 + len(texts)) / (1 + spread)), 0.0)
-    weights = ((1 + np.log(count)) * rarity[codes]).astype(np.float32)
-    words = sp.csr_matrix((weights, codes, offsets), (len(texts), TEXT_BUCKETS))
-    words.eliminate_zeros()
-    length = np.sqrt(words.multiply(words).sum(axis=1)).A1
-    return sp.csr_matrix(sp.diags_array(1 / np.maximum(length, 1e-9).astype(np.float32)) @ words)
+def tf_idf(words: Words, rarity: NDArray[np.float32]) -> sp.csr_matrix:
+    """The weights of `Words.tf_idf`, float32 [n, TEXT_BUCKETS], without those that are zero."""
+    bags = words.bags
+    weights = sp.csr_matrix(
+        (words.tf_idf(rarity), bags.codes, bags.offsets), (len(bags.offsets) - 1, TEXT_BUCKETS)
+    )
+    weights.eliminate_zeros()
+    return weights

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vitrina.content import ItemFeatures
 from vitrina.errors import TrainingError
 from vitrina.lake.catalog import CatalogTable
 from vitrina.lake.sequences import Interactions
@@ -28,7 +29,6 @@ from vitrina.towers.checkpoint import (
 )
 from vitrina.towers.device import compiled, compiler_pays, mixed_precision, training_device
 from vitrina.towers.factors import item_factors
-from vitrina.towers.features import ItemFeatures
 from vitrina.towers.item_tower import ItemTower
 from vitrina.towers.memory import give_back_free_memory, require_memory
 from vitrina.towers.objectives import Objective, objective_of

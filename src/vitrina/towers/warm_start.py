@@ -25,18 +25,17 @@ from vitrina.bundle import bundle as layout
 from vitrina.bundle.bundle import load_bundle
 from vitrina.bundle.files import sha256_of
 from vitrina.bundle.registry import Registry
+from vitrina.content import Vocabularies
 from vitrina.errors import TrainingError
 from vitrina.lake.split import to_datetime
 from vitrina.settings import PathSettings, TrainSettings
 from vitrina.towers.checkpoint import trainable
 from vitrina.towers.export import save_weights
-from vitrina.towers.features import Vocabularies
 from vitrina.towers.training import TwoTowers
 
-FORMAT: Final = 2
-"""Of `towers.json` and what it describes. It grows when older weights cannot be read any more."""
 FIELDS: Final = "item.content.fields."
-FACTORS: Final = ("id_table", "content.text_factors")
+TEXT_FACTORS: Final = "content.text_factors"
+FACTORS: Final = ("id_table", TEXT_FACTORS)
 """Of the item tower, what is no parameter: rows of items that a decomposition has found."""
 WAY_OUT: Final = "Train once without --warm-start."
 
@@ -83,7 +82,7 @@ def save_towers(
     _write_json(folder / layout.ITEM_IDS, item_ids)
     vocabularies = towers.item.vocabularies
     about = {
-        "format": FORMAT,
+        "format": layout.TOWERS_FORMAT,
         "shape": shape_of(settings),
         "data_until_us": data_until_us,
         "event_types": event_types,
@@ -178,6 +177,8 @@ def carry_over(
             if name in FACTORS:
                 turn = rotation(factors[now], earlier.weights[f"item.{name}"][then])
                 factors.copy_(factors @ turn)
+                if name == TEXT_FACTORS:
+                    towers.item.content.text_words.copy_(towers.item.content.text_words @ turn)
 
 
 def rotation(moved: Tensor, target: Tensor) -> Tensor:
@@ -232,7 +233,7 @@ def _require_fit(
 def _load(folder: Path, source: str) -> EarlierTowers:
     path = folder / layout.TOWERS
     about = orjson.loads(path.read_bytes()) if path.is_file() else {}
-    if about.get("format") != FORMAT:
+    if about.get("format") != layout.TOWERS_FORMAT:
         raise TrainingError(
             f"A warm start from {source} is not possible: another version of Vitrina has trained "
             f"it. {WAY_OUT}"
