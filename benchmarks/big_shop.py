@@ -1,8 +1,13 @@
 """A large generated shop: a bundle with an index as it serves, and histories in a state file.
 
-Items lie in clusters whose sizes follow Zipf's law, as does the popularity of items: a history is a
-few clusters, and of those the items that many buy. The user tower is untrained, which changes what
-is recommended and not what it costs.
+Items come in families of alike ones, families lie in clusters, and the sizes of clusters and the
+popularity of items follow Zipf's law. Some directions of the space matter more than others, as in a
+trained one: with the spectra below, an index of as many items as the demo's has to search 64 of its
+1,024 lists to find .99 of what is nearest to shoppers, where the demo's searches 48.
+
+A history is a few visits, each to one cluster of the shopper's few, where it meets the items that
+many buy. The user tower is untrained, and so it answers with the history's mean and its newest
+item.
 """
 
 from __future__ import annotations
@@ -26,13 +31,20 @@ from vitrina.settings import IndexSettings
 from vitrina.space import FloatMatrix, Vectors, normalise
 from vitrina.state.sqlite import SqliteState
 from vitrina.towers.export import export_user_tower, save_weights
-from vitrina.towers.user_tower import UserTower
+from vitrina.towers.user_tower import LAST_SHARE, UserTower
 
 DIM: Final = 64
 MAX_HISTORY: Final = 50
 EVENT_TYPES: Final = tuple(DEFAULT_EVENT_WEIGHTS)
-TASTES: Final = 3
-"""Clusters that a shopper's history comes from."""
+FAMILY: Final = 20
+"""Items in a family, on average."""
+CENTRES_SPECTRUM, NOISE_SPECTRUM = 1.3, 1.0
+"""How fast the variance falls from one direction to the next, as a power of its number."""
+TURNS: Final = 20
+"""Clusters differ in which directions their items spread; so many ways there are."""
+TASTES: Final = (0.6, 0.3, 0.1)
+"""Shares of a shopper's clusters in their visits."""
+VISITS_PER_EVENT: Final = 1 / 3
 LISTED: Final = 20
 """Co-visited items that are kept of each."""
 QUERIES: Final = 1_000
@@ -45,30 +57,40 @@ class BigShop:
     """Items and their clusters. rows_of: item rows by cluster, most popular first."""
 
     def __init__(self, items: int, seed: int = 0) -> None:
-        self.rng = np.random.default_rng(seed)
-        clusters = max(20, items // 500)
+        self.rng = rng = np.random.default_rng(seed)
+        clusters, families = max(20, items // 500), max(1, items // FAMILY)
         share = 1.0 / np.arange(1, clusters + 1)
         self.share = share / share.sum()
-        self.cluster = self.rng.choice(clusters, items, p=self.share)
-        centres = self.rng.standard_normal((clusters, DIM)).astype(np.float32)
-        noise = self.rng.standard_normal((items, DIM)).astype(np.float32)
+        centres = spread_out(rng, clusters, CENTRES_SPECTRUM)
+        family = rng.integers(families, size=items)
+        cluster_of = rng.choice(clusters, families, p=self.share)
+        noise = 0.8 * spread_out(rng, families, NOISE_SPECTRUM)[family]
+        noise += 0.6 * spread_out(rng, items, NOISE_SPECTRUM)
+        self.cluster = cluster_of[family]
+        for turn in range(TURNS):
+            of_turn = self.cluster % TURNS == turn
+            axes = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0].astype(np.float32)
+            noise[of_turn] = noise[of_turn] @ axes
         self.values: FloatMatrix = normalise(centres[self.cluster] + 0.6 * noise)
-        popularity = items / (1.0 + self.rng.permutation(items))
+        popularity = items / (1.0 + rng.permutation(items))
         self.popularity = popularity.astype(np.float32)
         by_cluster = np.lexsort((-popularity, self.cluster))
         starts = np.searchsorted(self.cluster[by_cluster], np.arange(clusters + 1))
         self.rows_of = [by_cluster[a:b] for a, b in pairwise(starts.tolist())]
 
     def histories(self, shoppers: int, length: int) -> NDArray[np.int64]:
-        """Item rows [shoppers, length]."""
-        tastes = self.rng.choice(len(self.share), (shoppers, TASTES), p=self.share)
-        cluster = np.take_along_axis(
-            tastes, self.rng.integers(TASTES, size=(shoppers, length)), axis=1
-        )
+        """Item rows [shoppers, length], oldest first."""
+        rng, clusters = self.rng, len(self.share)
         sizes = np.array([len(rows) for rows in self.rows_of])
+        likely = np.where(sizes > 0, self.share, 0)
+        tastes = rng.choice(clusters, (shoppers, len(TASTES)), p=likely / likely.sum())
+        begins = rng.random((shoppers, length)) < VISITS_PER_EVENT
+        visit = np.cumsum(begins, axis=1, dtype=np.int64)
+        taste = rng.choice(len(TASTES), (shoppers, length + 1), p=TASTES)
+        cluster = np.take_along_axis(tastes, np.take_along_axis(taste, visit, axis=1), axis=1)
         starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
         # Squared: the popular ones more often.
-        place = (self.rng.random((shoppers, length)) ** 2 * sizes[cluster]).astype(np.int64)
+        place = (rng.random((shoppers, length)) ** 2 * sizes[cluster]).astype(np.int64)
         found: NDArray[np.int64] = np.concatenate(self.rows_of)[starts[cluster] + place]
         return found
 
@@ -112,8 +134,9 @@ class BigShop:
             ids = [item_id(row) for row in range(items)]
             space = define_space(ids, self.values, towers / "item.safetensors", created_at)
             vectors = Vectors(space, self.values)
-            tastes = self.values[self.histories(QUERIES, 10)].mean(1)
-            index, info = build_index(vectors, IndexSettings(), Vectors(space, normalise(tastes)))
+            histories = self.values[self.histories(QUERIES, 8)]
+            queries = normalise(histories.mean(1) + LAST_SHARE * histories[:, -1])
+            index, info = build_index(vectors, IndexSettings(), Vectors(space, queries))
             contents = BundleContents(
                 created_at=created_at,
                 items=self.catalog(),
@@ -151,6 +174,14 @@ class BigShop:
             [FIRST_US + HOUR_US * place for place in range(length)] * shoppers,
         )
         state.close()
+
+
+def spread_out(rng: np.random.Generator, rows: int, spectrum: float) -> FloatMatrix:
+    """Normal [rows, DIM], the variance of direction i being i^-spectrum, 1 on average."""
+    variance = np.arange(1, DIM + 1) ** -spectrum
+    scale = np.sqrt(variance / variance.mean()).astype(np.float32)
+    values: FloatMatrix = rng.standard_normal((rows, DIM), np.float32) * scale
+    return values
 
 
 def item_id(row: int) -> str:

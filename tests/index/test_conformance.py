@@ -121,7 +121,7 @@ def test_scores_are_inner_products_highest_first(shared: VectorIndex) -> None:
     vectors, _ = clustered(1, ITEMS)
     scores, rows = shared.search(queries(), 30)
     expected = np.einsum("qd,qkd->qk", queries().values, vectors.values[rows])
-    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, atol=1e-3)  # an index may hold float16
     assert (np.diff(scores, axis=1) <= 0).all()
 
 

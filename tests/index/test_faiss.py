@@ -14,7 +14,7 @@ from vitrina.errors import BundleError, DataError, SpaceMismatch
 from vitrina.index.base import IndexInfo
 from vitrina.index.faiss import FaissIndex, list_count
 from vitrina.index.recall import overlap, recall_at_k
-from vitrina.index.tuning import build_index, probe_ladder
+from vitrina.index.tuning import build_index
 from vitrina.settings import IndexSettings
 from vitrina.space import EmbeddingSpace, Vectors, normalise
 
@@ -48,8 +48,7 @@ def test_the_recall_asked_for_is_reached_and_told_truly(target: float) -> None:
 def test_no_less_probing_would_have_reached_the_target() -> None:
     vectors, queries = some_vectors(6000), some_vectors(300, 1)
     index, info = build_index(vectors, IndexSettings(kind="ivf", recall_target=0.9), queries)
-    ladder = probe_ladder(info.nlist)
-    index.nprobe = ladder[ladder.index(info.nprobe) - 1]
+    index.nprobe = info.nprobe - 1
     assert recall_at_k(index, FaissIndex.build_exact(vectors), queries, 500) < 0.9
 
 
@@ -70,13 +69,6 @@ def test_lists_are_a_power_of_two_and_never_starved(items: int) -> None:
     assert lists & (lists - 1) == 0
     assert lists == 1 or items / lists >= 39
     assert lists <= 6 * items**0.5
-
-
-@given(st.integers(1, 100_000))
-def test_the_ladder_ends_with_every_list(nlist: int) -> None:
-    ladder = probe_ladder(nlist)
-    assert ladder == sorted(set(ladder))
-    assert (ladder[0], ladder[-1]) == (1, nlist)
 
 
 def test_a_saved_index_is_an_ordinary_faiss_file(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ class IndexInfo:
 class VectorIndex(Protocol):
     """Maximum inner product search over unit vectors, item rows in, item rows out.
 
-    Guarantees: scores are inner products, highest first; rows are the rows of the `Vectors` the
-    index was built from; a search with vectors of another space raises `SpaceMismatch`; where
-    fewer than k items pass, the row is -1 and the score -inf.
+    Guarantees: scores are inner products to within 0.001, highest first; rows are the rows of the
+    `Vectors` the index was built from; a search with vectors of another space raises
+    `SpaceMismatch`; where fewer than k items pass, the row is -1 and the score -inf.
     """
 
     space: EmbeddingSpace

@@ -24,7 +24,8 @@ def build_index(
     """Index `vectors` as the settings say, tuned and measured on `queries`.
 
     queries: real user vectors of the same space. Taste vectors lie elsewhere than item vectors,
-    so an index tuned on items would promise a recall that shoppers do not get.
+    so an index tuned on items would promise a recall that shoppers do not get. Where no number of
+    inverted lists reaches it, the index is exact.
     Raises DataError if inverted lists are wanted and there are no queries.
     """
     require_same_space(queries.space, vectors.space, "tuning queries", "item vectors")
@@ -40,27 +41,21 @@ def build_index(
         )
     index = FaissIndex.build_ivf(vectors)
     recall = _tune(index, exact, _sample(queries), settings.recall_target)
+    if recall < settings.recall_target:
+        return exact, IndexInfo("exact", 1.0, settings.recall_target)
     return index, IndexInfo("ivf", recall, settings.recall_target, index.nlist, index.nprobe)
 
 
 def _tune(index: FaissIndex, exact: FaissIndex, queries: Vectors, target: float) -> float:
-    """Set the smallest `nprobe` of the ladder that reaches the target; return its recall@500."""
+    """Set the smallest `nprobe` that reaches the target, or all lists; return its recall@500."""
     truth = exact.search(queries, TUNED_K)[1]
 
     def recall(nprobe: int) -> float:
         index.nprobe = nprobe
         return overlap(index.search(queries, TUNED_K)[1], truth)
 
-    # Recall only grows with nprobe, and all lists together are exact: a bisection finds the step.
-    ladder = probe_ladder(index.nlist)
-    step = bisect_left(ladder, target, hi=len(ladder) - 1, key=recall)
-    return recall(ladder[step])
-
-
-def probe_ladder(nlist: int) -> list[int]:
-    """Numbers of lists worth trying: 1, 2, 3, 4, 6, 8, 12, 16, 24, … up to all."""
-    powers = [2**i for i in range(nlist.bit_length())]
-    return sorted({n for p in powers for n in (p, p + p // 2) if n < nlist} | {nlist})
+    # Recall only grows with nprobe: a bisection finds the fewest lists.
+    return recall(1 + bisect_left(range(1, index.nlist), target, key=recall))
 
 
 def _sample(queries: Vectors) -> Vectors:

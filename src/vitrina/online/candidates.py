@@ -87,6 +87,15 @@ def take(candidates: Candidates, positions: slice) -> Candidates:
     )
 
 
+def _kept(mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """The mask as nobody can change it, whose form for the index is then kept, too."""
+    if mask is None:
+        return None
+    mask = mask.view()
+    mask.flags.writeable = False
+    return mask
+
+
 class Retriever:
     """The sources of one bundle. `count`: candidates asked of each."""
 
@@ -96,7 +105,7 @@ class Retriever:
         self._index: Searcher = bundle.index
         self._columns: FilterColumns = bundle.catalog
         self._no_filter = Filters()
-        self._available = compile_filter(self._no_filter, self._columns)
+        self._available = _kept(compile_filter(self._no_filter, self._columns))
         self._stand_ins = StandIns(bundle, count)
         self._repurchase = RepurchaseModel.from_json(bundle.ranking.get("repurchase", {}))
 

@@ -150,7 +150,6 @@ class Recommender:
         self._candidates = settings.candidates
         self._retriever = Retriever(bundle, settings.candidates)
         self._ranker = Ranker(bundle.ranking)
-        self._codes = item_codes(bundle.item_ids)
 
     def recommend(self, request: Request, stages: Stages | None = None) -> Recommendation:
         """The k best items for a shopper: never an error, and never empty while anything passes."""
@@ -316,14 +315,18 @@ class Recommender:
         """Candidates that no earlier page has shown, and the categories on a page begun there."""
         if request.shown is None:
             return candidates, NO_GROUPS
-        codes, shown = self._codes[candidates.rows], request.shown
+        codes, shown = self._codes(candidates), request.shown
         on_page_begun = np.isin(codes, shown[len(shown) - len(shown) % PAGE :])
         begun = self.bundle.catalog.narrowest[candidates.rows[on_page_begun]]
         return candidates.keep(~np.isin(codes, shown)), begun
 
+    def _codes(self, candidates: Candidates) -> Codes:
+        item_ids = self.bundle.item_ids
+        return item_codes([item_ids[row] for row in candidates.rows])
+
     def _cursor(self, request: Request, best: Candidates) -> str:
         """Where the page after this one begins."""
-        codes = self._codes[best.rows]
+        codes = self._codes(best)
         return encode_cursor(
             codes if request.shown is None else np.concatenate([request.shown, codes])
         )
