@@ -23,6 +23,7 @@ from vitrina.rank.candidates import (
     SIMILAR,
     SOURCES,
     Candidates,
+    distinct,
     from_source,
     merge,
 )
@@ -211,7 +212,7 @@ class Retriever:
         k = min(-(-self._count // len(seeds)) + hidden, len(self._bundle.item_ids))
         scores, rows = stages.call("index", lambda: self._index.search(query, k, allowed))
         found = rows >= 0
-        return merge(from_source(rows[found], scores[found], SIMILAR))
+        return distinct(from_source(rows[found], scores[found], SIMILAR))
 
     def _steered(
         self, candidates: Candidates, vector: UserVector | None, seeds: RowArray

@@ -41,12 +41,28 @@ def from_source(rows: NDArray[np.int64], scores: NDArray[np.float32], source: in
 
 
 def merge(*parts: Candidates) -> Candidates:
-    """All candidates of all parts; an item in several keeps its entry of the first."""
-    rows = np.concatenate([part.rows for part in parts])
-    _, first = np.unique(rows, return_index=True)
+    """All candidates of all parts; an item in several keeps its entry of the first.
+
+    Within a part an item stands once (else: `distinct`).
+    """
+    parts = tuple(part for part in parts if len(part)) or parts[:1]
+    merged = parts[0]
+    for part in parts[1:]:
+        fresh = part.keep(np.isin(part.rows, merged.rows, invert=True))
+        merged = _joined(merged, fresh)
+    return merged
+
+
+def distinct(candidates: Candidates) -> Candidates:
+    """Each item once, with its first entry."""
+    _, first = np.unique(candidates.rows, return_index=True)
     first.sort()
+    return Candidates(candidates.rows[first], candidates.scores[first], candidates.sources[first])
+
+
+def _joined(one: Candidates, other: Candidates) -> Candidates:
     return Candidates(
-        rows[first],
-        np.concatenate([part.scores for part in parts])[first],
-        np.concatenate([part.sources for part in parts])[first],
+        np.concatenate([one.rows, other.rows]),
+        np.concatenate([one.scores, other.scores]),
+        np.concatenate([one.sources, other.sources]),
     )

@@ -26,27 +26,29 @@ def spread(
     begun int32 [under PAGE]: the groups on a page that is not full yet, which is filled first. So a
     list goes on where it was left off as if it had never been.
     """
-    left = np.arange(len(group))
-    pages, wanted = [left[:0]], min(k, len(group))
-    while wanted > 0:
-        groups = group[left]
-        place = _place_in_group(groups)
-        if len(begun):
-            place += (groups[:, None] == begun).sum(axis=1)
-        waits = (place >= MOST_PER_PAGE) & (groups >= 0)
-        order, room = np.argsort(waits, kind="stable"), PAGE - len(begun)
-        pages.append(left[order[:room]])
-        left, begun = left[np.sort(order[room:])], NO_GROUPS
-        wanted -= room
-    return np.concatenate(pages)[:k]
+    code, place = _places(group)
+    place[group < 0] = -len(group)
+    already = (group[:, None] == begun).sum(axis=1) if len(begun) else 0
+    left, found, room = np.ones(len(group), np.bool_), [], PAGE - len(begun)
+    pages = 1 + max(0, -(-(k - room) // PAGE))
+    for _ in range(pages):
+        waits = place + already >= MOST_PER_PAGE
+        page = np.flatnonzero(left & ~waits)[:room]
+        if len(page) < room:
+            page = np.concatenate([page, np.flatnonzero(left & waits)[: room - len(page)]])
+        found.append(page)
+        left[page] = False
+        place -= np.bincount(code[page], minlength=len(group))[code]
+        already, room = 0, PAGE
+    return np.concatenate(found)[:k]
 
 
-def _place_in_group(group: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many of its group stand before each candidate, int64 [n]."""
+def _places(group: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each candidate's group as a number from 0, and how many of it stand before; int64 [n]."""
     by_group = np.argsort(group, kind="stable")
-    sorted_group = group[by_group]
-    starts = np.r_[True, sorted_group[1:] != sorted_group[:-1]][: len(group)]
-    first_of_group = np.maximum.accumulate(np.where(starts, np.arange(len(group)), 0))
-    place = np.empty(len(group), np.int64)
-    place[by_group] = np.arange(len(group)) - first_of_group
-    return place
+    begins = np.diff(group[by_group], prepend=group.min(initial=0) - 1) != 0
+    number, starts = np.cumsum(begins) - 1, np.flatnonzero(begins)
+    code, place = np.empty((2, len(group)), np.int64)
+    code[by_group] = number
+    place[by_group] = np.arange(len(group)) - starts[number]
+    return code, place
