@@ -76,6 +76,34 @@ def test_what_raises_outside_of_every_net_is_answered_too() -> None:
     assert keep(work) == ["without"]
 
 
+def test_with_more_to_do_than_time_those_who_came_last_are_served_whole() -> None:
+    """In order, everybody would begin when it is nearly too late, and nobody be served."""
+    deadline, work_seconds, arrivals = 0.4, 0.1, 60
+
+    async def run() -> list[list[str]]:
+        deadlines, answers = Deadlines(), list[list[str]]()
+
+        async def request() -> None:
+            def work(stages: Stages) -> list[str]:
+                return [stages.run("index", lambda: stages.call("index", slow), lambda: "without")]
+
+            answers.append(await deadlines.keep(work, {}, deadline))
+
+        def slow() -> str:
+            time.sleep(work_seconds)
+            return "index"
+
+        async with anyio.create_task_group() as group:
+            for _ in range(arrivals):
+                group.start_soon(request)
+                await anyio.sleep(0.3 * work_seconds / 2)  # three times what two threads can do
+        return answers
+
+    answers = anyio.run(run)
+    assert len(answers) == arrivals
+    assert sum(answer == ["index"] for answer in answers[arrivals // 2 :]) >= 3
+
+
 def test_a_request_may_set_its_deadline(client: httpx.Client) -> None:
     for path in ("/v1/recommendations", "/v1/items/item-0003/similar"):
         hurried = client.get(path, headers={"Deadline-Ms": "1"})

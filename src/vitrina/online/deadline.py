@@ -7,9 +7,13 @@ first one is stuck in, and at last answers itself, with no part that could hang.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import anyio
@@ -37,8 +41,9 @@ _SECOND_RUN: Final = 0.95
 _DEAR: Final = ("encoder", "ranker")
 """What a second run does without when the first was stuck nowhere: there is too much to do."""
 _FIRST_RUNS, _SECOND_RUNS = 2, 2
-"""Runs at a time: the more share a core, the more of them are late together. Those that were
-given up do not count, though they may hold a thread."""
+"""Runs at a time: the more share a core, the more of them are late together."""
+_PATIENCE: Final = 0.01
+"""Seconds: a queue in which nobody waits longer empties by itself."""
 
 _T = TypeVar("_T")
 
@@ -60,12 +65,61 @@ def deadline_ms(header: str | None, default: float) -> float:
     return wanted
 
 
+class Turns:
+    """At most `count` at a time; who comes while all are taken waits, for one event loop.
+
+    The first come is served first while waiting is short. Where the first has waited for
+    `_PATIENCE`, there is more to do than time, and the last come is served first (adaptive LIFO;
+    Maurer, "Fail at Scale", ACM Queue 2015): in order, all would be served when it is too late.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """A turn, until the block is left."""
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait()
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        waiting = time.perf_counter(), turn
+        self._waiting.append(waiting)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._waiting.remove(waiting)
+            else:  # the turn came in the same moment
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            late = time.perf_counter() - waiting[0][0] > _PATIENCE
+            _, turn = waiting.pop() if late else waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 class Deadlines:
     """Runs the stages of requests in threads, and answers in time; one an application."""
 
     def __init__(self) -> None:
-        self._first = anyio.CapacityLimiter(_FIRST_RUNS)
-        self._second = anyio.CapacityLimiter(_SECOND_RUNS)
+        self._first = Turns(_FIRST_RUNS)
+        self._second = Turns(_SECOND_RUNS)
+        self._threads = anyio.CapacityLimiter(math.inf)
 
     async def keep(
         self,
@@ -80,7 +134,7 @@ class Deadlines:
         """
         began = time.perf_counter()
         first = Stages(breakers, began, began + FIRST_RUN * seconds, left_out)
-        answer = await _within(work, first, self._first)
+        answer = await self._within(work, first, self._first)
         if answer is not None:
             return answer[0]
         waited = f"no answer within {FIRST_RUN * seconds * 1e3:.3g} ms"
@@ -93,22 +147,28 @@ class Deadlines:
             began + _SECOND_RUN * seconds,
             {**left_out, **dict.fromkeys(stuck, waited)},
         )
-        answer = await _within(work, second, self._second)
+        answer = await self._within(work, second, self._second)
         if answer is not None:
             return answer[0]
         return work(Stages(began=began, left_out=_without_any(waited)))
 
+    async def _within(
+        self, work: Callable[[Stages], _T], stages: Stages, turns: Turns
+    ) -> tuple[_T] | None:
+        """What a thread makes of `work(stages)`; None if it fails or does not come before the end.
 
-async def _within(
-    work: Callable[[Stages], _T], stages: Stages, limiter: anyio.CapacityLimiter
-) -> tuple[_T] | None:
-    """What a thread makes of `work(stages)`; None if it fails or does not come before the end."""
-    with anyio.move_on_after(stages.ends - time.perf_counter()):
-        try:
-            return (await run_sync(work, stages, abandon_on_cancel=True, limiter=limiter),)
-        except Exception:
-            log.exception("A request failed; it is answered without anything that could fail.")
-    return None
+        The turn of a run that is given up is passed on, though it may hold its thread.
+        """
+        with anyio.move_on_after(stages.ends - time.perf_counter()):
+            try:
+                async with turns.taken():
+                    answer = await run_sync(
+                        work, stages, abandon_on_cancel=True, limiter=self._threads
+                    )
+                return (answer,)
+            except Exception:
+                log.exception("A request failed; it is answered without anything that could fail.")
+        return None
 
 
 def _without_any(reason: str) -> Mapping[str, str]:
