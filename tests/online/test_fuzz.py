@@ -103,6 +103,27 @@ def test_any_json_is_answered_or_refused_in_words(
     answered_or_refused()
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/users/{}/embedding"),
+        ("GET", "/v1/users/{}/history"),
+        ("GET", "/v1/users/{}/export"),
+        ("DELETE", "/v1/users/{}"),
+        ("GET", "/v1/items/{}"),
+        ("GET", "/v1/items/{}/similar"),
+        ("DELETE", "/v1/items/{}"),
+    ],
+)
+def test_an_id_in_the_path_that_nothing_can_have_is_refused(
+    client: httpx.Client, method: str, path: str
+) -> None:
+    for unusable in ("", "%00", "soup%00", "x" * 600):
+        answer = client.request(method, path.format(unusable))
+        assert answer.status_code == 422, unusable
+        assert answer.json()["errors"][0]["field"] in ("path.user_id", "path.item_id")
+
+
 @pytest.mark.parametrize(("method", "path"), WITH_BODIES)
 def test_malformed_huge_and_deeply_nested_bodies_are_refused(
     client: httpx.Client, method: str, path: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from vitrina.bundle.bundle import Bundle
@@ -17,10 +17,9 @@ from vitrina.online.item_requests import ItemIdsIn, ItemIn, parse_item_ids, pars
 from vitrina.online.openapi import answers, json_body, one_or_several, schema_of, with_header
 from vitrina.online.paths import ITEM
 from vitrina.online.problems import Problem, json_response, read_json
+from vitrina.online.requests import Id
 from vitrina.online.service import Service
 from vitrina.online.stages import server_timing
-
-ItemId = Annotated[str, Path(max_length=512)]
 
 
 def item_routes(service: Service) -> APIRouter:
@@ -64,7 +63,7 @@ def item_routes(service: Service) -> APIRouter:
         summary="Delete one item.",
         responses=answers(ItemsDeleted, examples.DELETED, 422, 503),
     )
-    def delete_item(item_id: ItemId) -> Response:
+    def delete_item(item_id: Id) -> Response:
         return json_response(service.catalog.delete([item_id]))
 
     @router.get(
@@ -75,7 +74,7 @@ def item_routes(service: Service) -> APIRouter:
         openapi_extra=with_header(with_header({}, *DEADLINE), *IF_NONE_MATCH),
     )
     async def get_similar(
-        request: Request, item_id: ItemId, k: Annotated[int, Query(ge=1, le=100)] = 20
+        request: Request, item_id: Id, k: Annotated[int, Query(ge=1, le=100)] = 20
     ) -> Response:
         recommender = service.recommender
         bundle = recommender.bundle
@@ -106,7 +105,7 @@ def item_routes(service: Service) -> APIRouter:
         responses=answers(Item, examples.ITEM, 404, 422, 503) | NOT_MODIFIED,
         openapi_extra=with_header({}, *IF_NONE_MATCH),
     )
-    def get_item(request: Request, item_id: ItemId) -> Response:
+    def get_item(request: Request, item_id: Id) -> Response:
         bundle = service.recommender.bundle
         blob = bundle.catalog.blob(_row(bundle, item_id))
         return conditional(request, blob)

@@ -13,7 +13,7 @@ from vitrina.online.answers import ErasureReceipt, Export, Identity
 from vitrina.online.openapi import answers, json_body, schema_of
 from vitrina.online.paths import USER
 from vitrina.online.problems import Problem, field_errors, json_response, read_json
-from vitrina.online.requests import Id, StrictIn, UserId, iso_moment
+from vitrina.online.requests import HistoryKey, Id, StrictIn, UserId, iso_moment
 from vitrina.online.service import Service
 
 
@@ -59,7 +59,7 @@ def people(service: Service) -> APIRouter:
         ),
         responses=answers(Export, examples.EXPORT, 422, 503),
     )
-    def get_export(user_id: str) -> Response:
+    def get_export(user_id: HistoryKey) -> Response:
         held = service.state.export(user_id)
         history, bought = held.history, held.purchases
         return json_response(
@@ -95,7 +95,7 @@ def people(service: Service) -> APIRouter:
         ),
         responses=answers(ErasureReceipt, examples.RECEIPT, 409, 422, 503),
     )
-    def delete_user(user_id: str) -> Response:
+    def delete_user(user_id: HistoryKey) -> Response:
         receipt = service.erase(user_id)
         return json_response(
             {

@@ -63,12 +63,20 @@ def _storable(text: str) -> str:
 
 
 Price = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+_MAX_ID = 512
+_WITHOUT_NUL: dict[str, Any] = {"pattern": r"^[^\x00]*$"}
 Id = Annotated[
     str,
-    Field(min_length=1, max_length=512, json_schema_extra={"pattern": r"^[^\x00]*$"}),
+    Field(min_length=1, max_length=_MAX_ID, json_schema_extra=_WITHOUT_NUL),
     AfterValidator(_storable),
 ]
 UserId = Annotated[Id, AfterValidator(_no_session)]
+HistoryKey = Annotated[
+    str,
+    Field(min_length=1, max_length=len(_SESSION) + _MAX_ID, json_schema_extra=_WITHOUT_NUL),
+    AfterValidator(_storable),
+]
+"""A user id, or `session:` and a session id, as paths have it."""
 Moment = Annotated[
     datetime,
     AfterValidator(_plausible),

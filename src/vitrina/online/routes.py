@@ -36,6 +36,7 @@ from vitrina.online.requests import (
     LISTS,
     MAX_BATCH,
     EventIn,
+    HistoryKey,
     RecommendationIn,
     iso_moment,
     parse_batch,
@@ -165,7 +166,7 @@ def routes(service: Service) -> APIRouter:
         description="An anonymous visitor's id is `session:` and the session id.",
         responses=answers(UserEmbedding, examples.EMBEDDING, 422, 503),
     )
-    def get_embedding(user_id: str, include_vector: bool = False) -> Response:
+    def get_embedding(user_id: HistoryKey, include_vector: bool = False) -> Response:
         vector = service.recommender.user_vector(user_id)
         if vector is None:
             raise Problem(503, "No rung of the ladder yields a vector; the server's log says why.")
@@ -189,7 +190,9 @@ def routes(service: Service) -> APIRouter:
         description="An anonymous visitor's id is `session:` and the session id.",
         responses=answers(UserHistory, examples.HISTORY, 422),
     )
-    def get_history(user_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+    def get_history(
+        user_id: HistoryKey, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> Response:
         history = service.state.recent(user_id, limit)
         columns = zip(history.item_ids, history.event_types, history.timestamps_us, strict=True)
         events = [
