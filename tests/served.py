@@ -18,6 +18,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from vitrina.online.server import IDLE_SECONDS
 from vitrina.settings import PathSettings, ServeSettings, Settings, StateSettings
 
 
@@ -40,7 +41,8 @@ def shop_settings(
 @contextmanager
 def serving(app: FastAPI, **config: Any) -> Iterator[httpx.Client]:
     """Serve `app` on a free port, in a thread, and yield a client for it. config: of uvicorn."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", **config))
+    config = {"log_level": "warning", "timeout_keep_alive": IDLE_SECONDS, **config}
+    server = uvicorn.Server(uvicorn.Config(app, port=0, **config))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

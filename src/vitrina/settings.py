@@ -71,9 +71,6 @@ class StateSettings(Section):
         description="redis://…: copies of histories, so that PostgreSQL is asked for each "
         "shopper but once an hour, and user vectors for all processes. Needs `log`.",
     )
-    redis_timeout_ms: float = Field(
-        20.0, gt=0, description="How long a request waits for Redis before it does without."
-    )
 
     @field_validator("log", "redis")
     @classmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stores import PostgresServer, RedisServer, postgres_server, redis_server
-from vitrina.settings import PathSettings, Settings, StateSettings
+from vitrina.settings import PathSettings, ServeSettings, Settings, StateSettings
 from vitrina.state.base import State
 from vitrina.state.opening import open_state
 
@@ -36,8 +36,12 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
         redis = None
         if request.param == "postgres and redis":
             redis = request.getfixturevalue("redis").address
-        shared = StateSettings(log=log, redis=redis, redis_timeout_ms=2000)
-    return Settings(paths=PathSettings(state=tmp_path / "state.sqlite"), state=shared)
+        shared = StateSettings(log=log, redis=redis)
+    return Settings(
+        paths=PathSettings(state=tmp_path / "state.sqlite"),
+        state=shared,
+        serve=ServeSettings(deadline_ms=20_000),
+    )
 
 
 @pytest.fixture

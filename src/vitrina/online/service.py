@@ -23,7 +23,7 @@ from vitrina.online.telemetry import Telemetry
 from vitrina.schema import Event
 from vitrina.settings import Settings
 from vitrina.state.base import Receipt
-from vitrina.state.opening import open_cache, open_catalog_changes, open_state
+from vitrina.state.opening import open_catalog_changes, open_stores
 
 if TYPE_CHECKING:
     from vitrina.online.tracing import Tracing
@@ -48,8 +48,7 @@ class Service:
         self.telemetry = Telemetry()
         self.tracing = _tracing(serve.otlp_endpoint)
         self.deadlines = Deadlines()
-        self.state = open_state(settings)
-        self.cache = open_cache(settings)
+        self.state, self.cache = open_stores(settings)
         registry = Registry(settings.paths.bundles)
         self.shadow = Shadow(
             registry,

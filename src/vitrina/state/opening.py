@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from vitrina.settings import Settings
 from vitrina.state.base import State, VectorCache
 from vitrina.state.catalog_changes import CatalogChanges, SqliteCatalogChanges
 from vitrina.state.sqlite import SqliteState
 from vitrina.state.vector_cache import LruVectorCache
+
+if TYPE_CHECKING:
+    from vitrina.state.redis_link import RedisLink
+
+REDIS_SHARE: Final = 0.1
+"""The share of a deadline that a trip to Redis may take: less than a history may, so that there is
+time left to ask PostgreSQL for it."""
 
 
 def has_state(settings: Settings) -> bool:
@@ -19,30 +28,22 @@ def open_state(settings: Settings) -> State:
 
     Raises DataError when the store is not Vitrina's, MissingExtra when a package is not there.
     """
-    shared = settings.state
-    if shared.log is None:
-        return SqliteState(settings.paths.state)
-    from vitrina.state.postgres import PostgresState
-
-    if shared.redis is None:
-        return PostgresState(shared.log)
-    from vitrina.state.redis_link import RedisLink
-    from vitrina.state.shared import SharedState
-
-    return SharedState(shared.log, RedisLink(shared.redis, shared.redis_timeout_ms))
+    return _open_state(settings, _redis_link(settings))
 
 
-def open_cache(settings: Settings) -> VectorCache:
-    """User vectors in this process, and in [state] redis, if there is one, for all processes."""
-    serve, shared = settings.serve, settings.state
+def open_stores(settings: Settings) -> tuple[State, VectorCache]:
+    """`open_state`, and user vectors in this process and in [state] redis, for all processes.
+
+    They share the way to Redis: when it hangs, only one of them waits to find out.
+    """
+    serve, link = settings.serve, _redis_link(settings)
     seconds = serve.cache_ttl_hours * 3600
-    near = LruVectorCache(serve.cache_size, seconds)
-    if shared.redis is None:
-        return near
-    from vitrina.state.redis_link import RedisLink
+    state, near = _open_state(settings, link), LruVectorCache(serve.cache_size, seconds)
+    if link is None:
+        return state, near
     from vitrina.state.shared_vectors import SharedVectorCache
 
-    return SharedVectorCache(near, RedisLink(shared.redis, shared.redis_timeout_ms), seconds)
+    return state, SharedVectorCache(near, link, seconds)
 
 
 def open_catalog_changes(settings: Settings) -> CatalogChanges:
@@ -55,3 +56,24 @@ def open_catalog_changes(settings: Settings) -> CatalogChanges:
     from vitrina.state.postgres_catalog import PostgresCatalogChanges
 
     return PostgresCatalogChanges(settings.state.log)
+
+
+def _open_state(settings: Settings, link: RedisLink | None) -> State:
+    log = settings.state.log
+    if log is None:
+        return SqliteState(settings.paths.state)
+    from vitrina.state.postgres import PostgresState
+
+    if link is None:
+        return PostgresState(log)
+    from vitrina.state.shared import SharedState
+
+    return SharedState(log, link)
+
+
+def _redis_link(settings: Settings) -> RedisLink | None:
+    if settings.state.redis is None:
+        return None
+    from vitrina.state.redis_link import RedisLink
+
+    return RedisLink(settings.state.redis, REDIS_SHARE * settings.serve.deadline_ms)

@@ -117,17 +117,17 @@ class Connections:
                     with self._watchdog.watching(connection.fileno(), seconds):
                         return work(connection)
                 except (self._psycopg.Error, TimeoutError) as error:
-                    silent = isinstance(error, TimeoutError)
-                    lost |= silent or connection.closed
-                    if silent or not known or not connection.closed:
+                    well = self._is_well(connection)
+                    lost |= not well
+                    if well or not known or isinstance(error, TimeoutError):
                         raise
                     # Those that were made before it are dead, too: the server has been restarted.
                     self._close_idle()
                 finally:
-                    if connection.closed or connection.broken or self._closed:
-                        connection.close()
-                    else:
+                    if self._is_well(connection) and not self._closed:
                         self._idle.append(connection)
+                    else:
+                        connection.close()
         except (self._psycopg.errors.ConnectionTimeout, TimeoutError) as error:
             self._silent_until = time.monotonic() + SILENT_SECONDS
             self._close_idle()
@@ -153,6 +153,14 @@ class Connections:
             connection.close()
             raise
         return connection
+
+    def _is_well(self, connection: Connection[Any]) -> bool:
+        """Whether all that it was asked has been answered: nothing is open, nothing on its way."""
+        pq, wire = self._psycopg.pq, connection.pgconn
+        return (
+            wire.transaction_status == pq.TransactionStatus.IDLE
+            and wire.pipeline_status == pq.PipelineStatus.OFF
+        )
 
     def _close_idle(self) -> None:
         idle, self._idle = self._idle, []

@@ -76,7 +76,7 @@ class SharedVectorCache:
         return self._near.newest(limit)
 
     def close(self) -> None:
-        """Close the way to Redis."""
+        """Close the way to Redis, though others may have closed it before."""
         self._link.close()
 
 
