@@ -22,7 +22,9 @@ from vitrina.bundle.bundle import load_bundle
 from vitrina.bundle.registry import Registry
 from vitrina.errors import StateError, Unconfirmed
 from vitrina.online.app import create_app
+from vitrina.schema import Event
 from vitrina.settings import StateSettings
+from vitrina.state.postgres import PostgresState
 from vitrina.state.postgres_connections import SILENT_SECONDS, Connections
 
 
@@ -264,6 +266,27 @@ def test_a_connection_lost_in_the_middle_leaves_it_open_what_was_done(stores: St
         assert not isinstance(refused.value, Unconfirmed)
     finally:
         connections.close()
+
+
+def test_an_event_whose_commit_nobody_heard_of_is_in_the_history_when_it_is_sent_again(
+    pair: Pair,
+) -> None:
+    client = pair.shop.client
+    post(client, "ivy", "item-0003")
+    sign_in = {"session_id": "visit", "user_id": "ivy"}
+    assert client.post("/v1/identities", json=sign_in).status_code == 200
+    assert history(client, "ivy") == history(client, "session:visit") == ["item-0003"]
+    lost = [
+        {"event_id": "ivy-1", "item_id": "item-0040", "event_type": "view", "user_id": "ivy"},
+        {"event_id": "ivy-2", "item_id": "item-0077", "event_type": "view", "session_id": "visit"},
+    ]
+    for seen, event in enumerate(lost, start=2):
+        unheard = PostgresState(pair.stores.postgres.uri)  # commits, and tells Redis nothing
+        unheard.append([Event(**event, timestamp_us=seen)])
+        unheard.close()
+        answer = client.post("/v1/events", json=event).json()
+        assert (answer["accepted"], answer["duplicates"]) == (0, 1)
+        assert len(history(client, "ivy")) == len(history(client, "session:visit")) == seen
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["SQLite", "PostgreSQL and Redis"])

@@ -100,6 +100,7 @@ class HotHistories:
 
     def apply(self, changes: Changes) -> None:
         """Bring the copies up to date with what has just been committed."""
+        self.drop(changes.retold)
         keys = changes.seen.keys() | changes.bought.keys()
 
         def tell(redis: Redis) -> None:

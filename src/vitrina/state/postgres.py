@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from vitrina.errors import DataError, SessionTaken
+from vitrina.errors import DataError, SessionTaken, StateError, Unconfirmed
 from vitrina.schema import Event, History, Purchases
 from vitrina.state import postgres_statements as sql
 from vitrina.state.base import TAKEN, Dossier, Erasure, LogRows, Receipt, subject_of
@@ -37,11 +37,14 @@ class Changes:
     """What a group of events has changed in histories.
 
     seen: by history key, (moment in µs, item, type) of each event; bought: by history key, each
-    item's purchases as they are counted now: (item, count, last_us, recent).
+    item's purchases as they are counted now: (item, count, last_us, recent). retold: history keys
+    of events that were stored before: the answer of their commit may have got lost, and with it
+    what it has changed.
     """
 
     seen: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
     bought: dict[str, list[tuple[str, int, int, float]]] = field(default_factory=dict)
+    retold: set[str] = field(default_factory=set)
 
 
 class PostgresState:
@@ -271,6 +274,9 @@ class PostgresState:
             if event_type is not None:
                 changes.seen.setdefault(key, []).append((moment, item_id, event_type))
         if self._on_commit is not None:
+            changes.retold = self._owners(
+                {event.history_key for event in events if event.event_id not in new}
+            )
             self._on_commit(changes)
         counts = []
         for events_of_one in groups:
@@ -278,6 +284,13 @@ class PostgresState:
             new -= {event.event_id for event in events_of_one}
             counts.append(before - len(new))
         return counts
+
+    def _owners(self, keys: set[str]) -> set[str]:
+        """These history keys, and those of the users whose sessions are among them."""
+        try:
+            return keys | {self.owner(key) for key in keys if key.startswith(sql.SESSION)}
+        except StateError as error:
+            raise Unconfirmed(str(error)) from error
 
     def _fetch(self, statement: str, parameters: Any = ()) -> list[Any]:
         return self._connections.use(lambda db: db.execute(statement, parameters).fetchall())

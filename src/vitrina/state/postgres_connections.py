@@ -157,10 +157,8 @@ class Connections:
     def _is_well(self, connection: Connection[Any]) -> bool:
         """Whether all that it was asked has been answered: nothing is open, nothing on its way."""
         pq, wire = self._psycopg.pq, connection.pgconn
-        return (
-            wire.transaction_status == pq.TransactionStatus.IDLE
-            and wire.pipeline_status == pq.PipelineStatus.OFF
-        )
+        idle: bool = wire.transaction_status == pq.TransactionStatus.IDLE
+        return idle and wire.pipeline_status == pq.PipelineStatus.OFF
 
     def _close_idle(self) -> None:
         idle, self._idle = self._idle, []
