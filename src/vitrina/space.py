@@ -56,12 +56,15 @@ class UserVector:
 
     rung: the step of the ladder that made it (see `online.user_vector`).
     user_embedding_version: the version of the user tower, e.g. `user_v20261121T101500`.
+    stale_seconds: of a cached one that stands in for a history that cannot be read: how long ago it
+    was the shopper's for certain; None: it is now.
     """
 
     values: NDArray[np.float32]  # [dim]
     space: EmbeddingSpace
     user_embedding_version: str
     rung: str
+    stale_seconds: float | None = None
 
     def as_query(self) -> Vectors:
         return Vectors(self.space, self.values[None, :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,20 @@ def shop(
     tmp_path_factory: pytest.TempPathFactory, bundle_path: Path, deadline_ms: float
 ) -> Iterator[Shop]:
     """A shop served by a thread of this process, so that faults can be put into it."""
-    settings = shop_settings(tmp_path_factory.mktemp("drilled"), deadline_ms=deadline_ms)
+    with opened(tmp_path_factory.mktemp("drilled"), bundle_path, deadline_ms) as shop:
+        yield shop
+
+
+@pytest.fixture
+def new_shop(tmp_path: Path, bundle_path: Path, deadline_ms: float) -> Iterator[Shop]:
+    """Another one, that nothing has happened to."""
+    with opened(tmp_path, bundle_path, deadline_ms) as shop:
+        yield shop
+
+
+@contextmanager
+def opened(home: Path, bundle_path: Path, deadline_ms: float) -> Iterator[Shop]:
+    settings = shop_settings(home, deadline_ms=deadline_ms)
     registry = Registry(settings.paths.bundles)
     version = registry.publish(bundle_path, metrics={})
     registry.promote(version)

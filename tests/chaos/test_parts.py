@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -94,19 +95,19 @@ def test_shoppers_get_a_list_in_time(
     assert max(seen.seconds) < 5
 
 
-def test_operators_see_what_is_left_out(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_operators_see_what_is_left_out(new_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     def ask() -> dict[str, Any]:
         request = {"history": [{"item_id": "item-0003"}], "k": 5}
-        content: dict[str, Any] = shop.client.post("/v1/recommendations", json=request).json()
+        content: dict[str, Any] = new_shop.client.post("/v1/recommendations", json=request).json()
         return content
 
     def encoder() -> str:
-        return str(shop.client.get("/readyz").json()["breakers"]["encoder"])
+        return str(new_shop.client.get("/readyz").json()["breakers"]["encoder"])
 
     with raising(*ENCODER):
         answers = [ask() for _ in range(FAILURES)]
         assert encoder() == "open"
-        metrics = shop.client.get("/metrics").text
+        metrics = new_shop.client.get("/metrics").text
         assert 'vitrina_breaker_state{part="encoder",state="open"} 1.0' in metrics
         assert 'vitrina_degraded_total{stage="user_vector"}' in metrics
     for answer in answers:
@@ -117,3 +118,40 @@ def test_operators_see_what_is_left_out(shop: Shop, caplog: pytest.LogCaptureFix
         assert "the disk is away" in line.getMessage()
     eventually(lambda: not ask()["degraded"])
     assert encoder() == "closed"
+
+
+def test_operators_see_how_old_the_vectors_are_that_stand_in_for_histories(
+    new_shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask() -> dict[str, Any]:
+        content: dict[str, Any] = new_shop.client.get("/v1/recommendations?user_id=mia").json()
+        return content
+
+    def counted() -> str:
+        metrics = new_shop.client.get("/metrics").text
+        return metrics.partition("vitrina_stale_user_vector_seconds_count ")[2].partition("\n")[0]
+
+    event = {"user_id": "mia", "item_id": "item-0003", "event_type": "view"}
+    assert new_shop.client.post("/v1/events", json=event).status_code == 200
+    eventually(lambda: not ask()["degraded"])
+    before = float(counted())
+    with raising(*HISTORY):
+        answer = ask()
+    assert float(counted()) == before + 1
+    (line,) = (record for record in caplog.records if answer["request_id"] in record.getMessage())
+    assert "the cached vector is 0." in line.getMessage()
+    eventually(lambda: not ask()["degraded"])
+
+
+def test_answers_without_ranking_by_the_thousand_do_not_flood_the_log(
+    new_shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with raising(*RANKER):
+        for _ in range(200):
+            assert new_shop.client.get("/v1/recommendations").json()["degraded"]
+        lines = [record for record in caplog.records if "was served by" in record.getMessage()]
+        assert 0 < len(lines) < 150
+        time.sleep(0.3)
+        new_shop.client.get("/v1/recommendations")
+    assert any("degraded answers more" in record.getMessage() for record in caplog.records)
+    eventually(lambda: not new_shop.client.get("/v1/recommendations").json()["degraded"])

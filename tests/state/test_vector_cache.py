@@ -93,10 +93,20 @@ def test_a_vector_matches_the_history_that_it_was_made_from_and_no_other() -> No
         assert cache.get("user_v1", SPACE, "ada", other) is None
 
 
-def test_of_a_history_that_cannot_be_read_the_last_vector_serves() -> None:
-    cache = LruVectorCache(10, 60)
-    cache.put("ada", vector(), History(("soup",), ("view",), (1,)))
-    assert cache.get("user_v1", SPACE, "ada", None) is not None
+def test_of_a_history_that_cannot_be_read_the_last_vector_serves_and_says_how_old_it_is() -> None:
+    now = 100.0
+    cache = LruVectorCache(10, 60, clock=lambda: now)
+    history = History(("soup",), ("view",), (1,))
+    cache.put("ada", vector(), history)
+    now += 5
+    right = cache.get("user_v1", SPACE, "ada", history)
+    assert right is not None
+    assert right.stale_seconds is None
+    now += 7
+    last = cache.get("user_v1", SPACE, "ada", None)
+    assert last is not None
+    assert last.stale_seconds == 7  # since it was last seen to be that of the history
+    assert last.values is right.values
     assert cache.get("user_v2", SPACE, "ada", None) is None
 
 

@@ -83,7 +83,8 @@ class Recommendation:
 
     served_by: the rung that made the user vector, or the least personal source that had to help
     where a precomputed list did. cursor: where the next page begins; None on the last. cached:
-    whether the vector came from the cache; None where no cache was asked.
+    whether the vector came from the cache; None where no cache was asked. stale_seconds: as its
+    vector has them.
     """
 
     request_id: str
@@ -91,6 +92,7 @@ class Recommendation:
     bundle: Bundle
     served_by: str
     cached: bool | None
+    stale_seconds: float | None
     degraded: Sequence[str]
     candidates: Candidates
     items: Sequence[orjson.Fragment]
@@ -251,18 +253,14 @@ class Recommender:
         key = request.key
         if key is None:
             return Past()
-        return stages.call("history store", lambda: self._stored(key))
-
-    def _stored(self, key: str) -> Past:
-        return Past(*self._histories.shopper(key, self.bundle.manifest.max_history), stored=True)
+        most = self.bundle.manifest.max_history
+        shopper = stages.call("history store", lambda: self._histories.shopper(key, most))
+        return Past(*shopper, stored=True)
 
     def _user_vector(
         self, request: Request, past: Past, stages: Stages
     ) -> tuple[UserVector | None, bool | None]:
-        """The vector, and whether it was cached (None: not asked).
-
-        A cached vector also serves a shopper whose history cannot be read.
-        """
+        """The vector, and whether it was cached (None: not asked)."""
         cache, key = self._cache, request.key
         if cache is None or key is None or request.history is not None:
             return self._vectorizer.vector(past.history, stages), None
@@ -278,7 +276,7 @@ class Recommender:
         return made, False
 
     def _cached(self, request: Request, past: Past, stages: Stages) -> UserVector | None:
-        """The shopper's vector, if the cache has one of this history."""
+        """The shopper's vector, if the cache has one of this history; any, if that is not read."""
         cache, key = self._cache, request.key
         if cache is None or key is None or request.history is not None:
             return None
@@ -373,6 +371,7 @@ class Recommender:
             bundle=self.bundle,
             served_by=SOURCES[weakest] if vector is None or weakest >= FIRST_LIST else vector.rung,
             cached=cached,
+            stale_seconds=None if vector is None else vector.stale_seconds,
             degraded=stages.degraded,
             candidates=best,
             items=items,

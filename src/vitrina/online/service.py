@@ -11,6 +11,7 @@ from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
 from vitrina.errors import StateError, Unconfirmed
 from vitrina.online.deadline import Deadlines
+from vitrina.online.limits import BURST_SECONDS, TokenBuckets
 from vitrina.online.live_catalog import LiveCatalog
 from vitrina.online.load import Load
 from vitrina.online.problems import Problem
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LINES_PER_SECOND: Final = 10.0
+"""Degraded answers that are logged, after a burst of so many as come in BURST_SECONDS."""
+
+_LINES: Final = "lines"
 _UNDER_LOAD: Final = {"ranker": "the server is overloaded"}
 
 
@@ -48,6 +53,8 @@ class Service:
         self.telemetry = Telemetry()
         self.tracing = _tracing(serve.otlp_endpoint)
         self.deadlines = Deadlines()
+        self._lines = TokenBuckets(LINES_PER_SECOND, LINES_PER_SECOND * BURST_SECONDS)
+        self._unlogged = 0
         self.state, self.cache = open_stores(settings)
         registry = Registry(settings.paths.bundles)
         self.shadow = Shadow(
@@ -156,14 +163,27 @@ class Service:
         if self.tracing is not None:
             self.tracing.recommended(answer)
         if answer.degraded:
-            log.warning(
-                "Request %s was served by %s after %.1f ms: %s.",
-                answer.request_id,
-                answer.served_by,
-                answer.timings_ms["total"],
-                "; ".join(answer.degraded),
-            )
+            self._log(answer)
         return answer
+
+    def _log(self, answer: Recommendation) -> None:
+        """A line about an answer that did not go as planned, or its place in a later count."""
+        if self._lines.take(_LINES):
+            self._unlogged += 1
+            return
+        if self._unlogged:
+            log.warning("%d degraded answers more are in /metrics alone.", self._unlogged)
+            self._unlogged = 0
+        reasons = [*answer.degraded]
+        if answer.stale_seconds is not None:
+            reasons.append(f"the cached vector is {answer.stale_seconds:.1f} s old")
+        log.warning(
+            "Request %s was served by %s after %.1f ms: %s.",
+            answer.request_id,
+            answer.served_by,
+            answer.timings_ms["total"],
+            "; ".join(reasons),
+        )
 
     def erase(self, key: str) -> Receipt:
         """Forget the person with this history key. Raises SessionTaken, StateError."""

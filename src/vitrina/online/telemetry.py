@@ -22,6 +22,7 @@ _SECONDS = (
     *(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005),
     *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
 )
+_AGES = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
 _ROUTELESS = "(none)"
 
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -72,6 +73,13 @@ class Telemetry:
             ["outcome"],
             registry=self.registry,
         )
+        self._stale_seconds = Histogram(
+            "vitrina_stale_user_vector_seconds",
+            "Age of cached user vectors that stood in for histories that could not be read: how "
+            "long ago they were the shoppers' for certain.",
+            buckets=_AGES,
+            registry=self.registry,
+        )
         self.refused = Counter(
             "vitrina_put_off",
             "Requests answered by 429: above their client's rate, or above the server's load.",
@@ -116,6 +124,8 @@ class Telemetry:
         self._served.labels(answer.shelf, answer.served_by).inc()
         if answer.cached is not None:
             self._cache.labels("hit" if answer.cached else "miss").inc()
+        if answer.stale_seconds is not None:
+            self._stale_seconds.observe(answer.stale_seconds)
         for stage in {reason.partition(":")[0] for reason in answer.degraded}:
             self._degraded.labels(stage).inc()
 

@@ -110,7 +110,8 @@ class VectorCache(Protocol):
     ) -> UserVector | None:
         """The vector of exactly these versions and this history, if it is kept.
 
-        history None: it cannot be read, and the shopper's last vector is better than none.
+        history None: it cannot be read, and the shopper's last vector is better than none; its
+        `stale_seconds` say how old it is.
         """
         ...
 

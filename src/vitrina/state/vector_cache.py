@@ -8,6 +8,7 @@ import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -49,6 +50,18 @@ class _Flight:
         return self.until - time.monotonic()
 
 
+class _Kept:
+    """A vector, the stamp of its history, when it ends, and when it was last known to be right."""
+
+    __slots__ = ("expires", "right_at", "stamp", "vector")
+
+    def __init__(self, vector: UserVector, stamp: bytes, now: float, expires: float) -> None:
+        self.vector = vector
+        self.stamp = stamp
+        self.right_at = now
+        self.expires = expires
+
+
 class LruVectorCache:
     """`VectorCache` inside one process; safe to use from many threads.
 
@@ -65,7 +78,7 @@ class LruVectorCache:
         self._ttl = ttl_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._vectors: OrderedDict[str, tuple[float, bytes, UserVector]] = OrderedDict()
+        self._vectors: OrderedDict[str, _Kept] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
 
     def __len__(self) -> int:
@@ -91,9 +104,9 @@ class LruVectorCache:
 
     def put(self, key: str, vector: UserVector, history: History) -> None:
         """Keep the vector that was made from `history`, in the place of the shopper's last."""
-        stamp = stamp_of(history)
+        stamp, now = stamp_of(history), self._clock()
         with self._lock:
-            self._vectors[key] = (self._clock() + self._ttl, stamp, vector)
+            self._vectors[key] = _Kept(vector, stamp, now, now + self._ttl)
             self._vectors.move_to_end(key)
             if len(self._vectors) > self._size:
                 self._vectors.popitem(last=False)
@@ -117,16 +130,20 @@ class LruVectorCache:
     def _find(
         self, user_version: str, space: EmbeddingSpace, key: str, stamp: bytes | None
     ) -> UserVector | None:
-        entry = self._vectors.get(key)
-        if entry is None:
+        kept, now = self._vectors.get(key), self._clock()
+        if kept is None:
             return None
-        expires, made_from, vector = entry
-        if self._clock() >= expires:
+        if now >= kept.expires:
             del self._vectors[key]
             return None
+        vector = kept.vector
         if (vector.user_embedding_version, vector.space) != (user_version, space):
             return None
-        if stamp not in (None, made_from):
+        if stamp is None:
+            vector = replace(vector, stale_seconds=now - kept.right_at)
+        elif stamp == kept.stamp:
+            kept.right_at = now
+        else:
             return None
         self._vectors.move_to_end(key)
         return vector
