@@ -96,10 +96,10 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._waiting.remove(waiting)
-            else:  # the turn came in the same moment
+            if not turn.cancelled():  # it came in the same moment
                 self._pass_on()
+            elif waiting in self._waiting:
+                self._waiting.remove(waiting)
             raise
 
     def _pass_on(self) -> None:
