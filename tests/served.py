@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -59,13 +60,11 @@ def serving(app: FastAPI, **config: Any) -> Iterator[httpx.Client]:
 
 _SERVE = """
 import sys
-from pathlib import Path
-from served import shop_settings
 from vitrina.online.app import create_app
 from vitrina.online.server import serve
-from vitrina.settings import StateSettings
+from vitrina.settings import Settings
 
-settings = shop_settings(Path(sys.argv[1]), state=StateSettings.model_validate_json(sys.argv[2]))
+settings = Settings.model_validate_json(sys.argv[1])
 serve(create_app(settings), settings.serve, lambda url: print(url, flush=True))
 """
 
@@ -87,15 +86,29 @@ class ServerProcess:
     ready_seconds: float
 
     @classmethod
-    def start(cls, home: Path, state: StateSettings | None = None) -> ServerProcess:
-        """Serve the shop in `home`; returns once the server says it is ready."""
-        shared = (state or StateSettings()).model_dump_json()
+    def start(
+        cls,
+        home: Path,
+        state: StateSettings | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **serve: Any,
+    ) -> ServerProcess:
+        """Serve the shop in `home`; returns once the server says it is ready.
+
+        environment: variables of the process beside ours; serve: settings of [serve].
+        """
+        settings = shop_settings(home, state=state)
+        settings = settings.model_copy(update={"serve": settings.serve.model_copy(update=serve)})
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(home), shared],
+            [sys.executable, "-c", _SERVE, settings.model_dump_json()],
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                **environment,
+            },
         )
         assert process.stdout is not None
         url = process.stdout.readline().strip()

@@ -36,16 +36,24 @@ def deadline_ms(pytestconfig: pytest.Config) -> float:
 
 
 @pytest.fixture
-def run_drill(pytestconfig: pytest.Config) -> Callable[[Fault, Shop], Drill]:
+def run_drill(
+    pytestconfig: pytest.Config, keep_row: Callable[[Drill], None]
+) -> Callable[[Fault, Shop], Drill]:
     """Drill a shop, check what every fault promises, and keep the row for the table."""
 
     def run(fault: Fault, shop: Shop) -> Drill:
         seen = drill(fault, shop, WHOLE_ROUNDS if is_whole(pytestconfig) else SHORT_ROUNDS)
-        pytestconfig.stash[ROWS].append(seen.row())
+        keep_row(seen)
         check(seen)
         return seen
 
     return run
+
+
+@pytest.fixture
+def keep_row(pytestconfig: pytest.Config) -> Callable[[Drill], None]:
+    """Keep what was seen of a fault for the table."""
+    return lambda seen: pytestconfig.stash[ROWS].append(seen.row())
 
 
 @pytest.fixture(scope="session")
