@@ -45,9 +45,6 @@ from starlette.types import Receive, Scope, Send
 
 from vitrina.bundle.bundle import ENCODER, INDEX, load_bundle
 from vitrina.bundle.registry import Registry
-from vitrina.online.app import create_app
-from vitrina.online.server import serve
-from vitrina.settings import load_settings
 from vitrina.towers.export import encoder_inputs
 
 SERVER_CORE, CLIENT_CORE = 0, 1
@@ -114,13 +111,22 @@ class Server:
     """`vitrina serve` in a process of its own, on one core."""
 
     def __init__(self, shop: Shop) -> None:
-        processes = multiprocessing.get_context("spawn")
-        here, there = processes.Pipe()
-        self.process = processes.Process(target=run_server, args=(environment(shop), there))
         self.started = time.perf_counter()
-        self.process.start()
-        there.close()
-        self.port: int = here.recv()  # raises EOFError where the server could not start
+        self.process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("vitrina")), "serve", "--json"],
+            env=os.environ | environment(shop),
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+        )
+        assert self.process.stdout is not None
+        said = ""
+        while not said.endswith("}\n"):
+            line = self.process.stdout.readline()
+            if not line:
+                raise SystemExit("The server did not start; above it says why.")
+            said += line
+        self.port = int(json.loads(said)["address"].split(":")[-1])
         while self.get("/readyz")[0] != 200:
             time.sleep(0.01)
         self.ready_seconds = time.perf_counter() - self.started
@@ -130,7 +136,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.join()
+        self.process.wait()
 
     def get(self, path: str) -> tuple[int, bytes]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -151,13 +157,8 @@ def environment(shop: Shop) -> dict[str, str]:
         "VITRINA_PATHS__STATE": f'"{shop.state}"',
         "VITRINA_PATHS__BUNDLES": f'"{shop.registry.root}"',
         "VITRINA_SERVE__PORT": "0",
+        "VITRINA_SERVE__DRAIN_SECONDS": "0",
     }
-
-
-def run_server(env: dict[str, str], ready: Connection) -> None:
-    os.sched_setaffinity(0, {SERVER_CORE})
-    settings = load_settings(env=env)
-    serve(create_app(settings), settings.serve, lambda url: ready.send(int(url.split(":")[-1])))
 
 
 def client(server_port: int, **options: object) -> dict[str, Any]:

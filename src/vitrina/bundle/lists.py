@@ -8,9 +8,9 @@ from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from vitrina.bundle.arrays import map_arrays
 from vitrina.bundle.manifest import WAY_OUT
 from vitrina.errors import BundleError
 
@@ -42,12 +42,12 @@ class Lists:
 
     @classmethod
     def load(cls, path: Path, items: int, categories: int) -> Self:
-        """Read the file back. Raises BundleError for one that is not of these items."""
+        """Map the file into memory. Raises BundleError for one that is not of these items."""
+        arrays = map_arrays(path)
         try:
-            arrays = load_file(path)
             lists = cls(arrays["covisited"], arrays["best_sellers"])
-        except (SafetensorError, OSError, KeyError) as error:
-            raise BundleError(f"{path} cannot be read: {error}. {WAY_OUT}") from error
+        except KeyError as error:
+            raise BundleError(f"{path} has no list {error}. {WAY_OUT}") from error
         for rows, count in ((lists.covisited, items), (lists.best_sellers, categories)):
             if rows.dtype != np.int32 or rows.ndim != 2 or len(rows) != count:
                 raise BundleError(
