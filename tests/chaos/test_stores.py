@@ -22,8 +22,10 @@ from vitrina.bundle.bundle import load_bundle
 from vitrina.bundle.registry import Registry
 from vitrina.errors import StateError, Unconfirmed
 from vitrina.online.app import create_app
+from vitrina.online.stages import PARTS
 from vitrina.schema import Event
 from vitrina.settings import StateSettings
+from vitrina.state.opening import REDIS_SHARE
 from vitrina.state.postgres import PostgresState
 from vitrina.state.postgres_connections import SILENT_SECONDS, Connections
 
@@ -198,6 +200,10 @@ def shown(client: httpx.Client, user: str) -> list[str]:
 def history(client: httpx.Client, user: str) -> list[str]:
     events = client.get(f"/v1/users/{user}/history").json()["events"]
     return [event["item_id"] for event in events]
+
+
+def test_a_redis_that_hangs_leaves_time_to_ask_postgresql() -> None:
+    assert PARTS["history store"] > REDIS_SHARE
 
 
 def test_an_event_sent_to_one_server_is_in_the_next_answer_of_the_other(pair: Pair) -> None:
