@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
+from vitrina.bundle.bundle import TOWERS, TOWERS_FORMAT
 from vitrina.bundle.manifest import Lineage, define_space
 from vitrina.bundle.writer import BundleContents, write_bundle
+from vitrina.content import PRICE_BUCKETS, TEXT_BUCKETS
 from vitrina.index.base import IndexInfo
 from vitrina.index.faiss import FaissIndex
 from vitrina.schema import CATEGORY_SEPARATOR, DEFAULT_EVENT_WEIGHTS
@@ -37,15 +39,19 @@ def tiny_bundle(
     max_history: int = 20,
     ranking: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
+    places_items: bool = True,
 ) -> Path:
     """Write a bundle of a generated shop to `folder`/<version> and return that path.
 
     Another seed is another shop, an hour younger. Items are `item-0000`, `item-0001`, …; rows of
-    one category (`shop_items`) have vectors close to one another.
+    one category (`shop_items`) have vectors close to one another, and so does what is added to it;
+    unless `places_items` is off: then it is as an older version made it, which could not add any.
     """
     contents, towers = tiny_contents(seed=seed, items=items, dim=dim, max_history=max_history)
     with towers:
         contents = replace(contents, ranking=ranking or {}, metrics=metrics or {})
+        if not places_items:
+            contents = replace(contents, optional=())
         version = contents.vectors.space.version.removeprefix("items_v")
         return write_bundle(folder / version, contents)
 
@@ -58,11 +64,11 @@ def tiny_contents(
     towers = TemporaryDirectory()
     home = Path(towers.name)
     weights = {"weight": rng.standard_normal((4, dim)).astype(np.float32)}
-    save_file(weights, home / "item_tower.safetensors")
     save_file(weights, home / "user_tower.safetensors")
     onnx.save(mean_encoder(dim), str(home / "user_tower.onnx"))
     rows = shop_items(rng, items)
     values = shop_vectors(rng, rows, dim)
+    save_item_tower(home, rows, values)
     created_at = MADE_AT + timedelta(hours=seed)
     space = define_space(
         [row["item_id"] for row in rows], values, home / "item_tower.safetensors", created_at
@@ -83,6 +89,7 @@ def tiny_contents(
         encoder=home / "user_tower.onnx",
         event_types=EVENT_TYPES,
         max_history=max_history,
+        optional=[home / TOWERS],
         lineage=Lineage(
             code_version="0.0.0",
             data_from="2025-01-01T00:00:00Z",
@@ -126,6 +133,35 @@ def shop_vectors(rng: np.random.Generator, rows: list[dict[str, Any]], dim: int)
     _, category = np.unique([row["category_path"] for row in rows], return_inverse=True)
     centres = rng.standard_normal((category.max() + 1, dim))
     return normalise(centres[category] + 0.3 * rng.standard_normal((len(rows), dim)))
+
+
+def save_item_tower(home: Path, rows: list[dict[str, Any]], values: FloatMatrix) -> None:
+    """An item tower that places an item in the middle of its category, whatever else it is."""
+    paths = np.array([row["category_path"] for row in rows])
+    categories, code = np.unique(paths, return_inverse=True)
+    dim, nothing = values.shape[1], np.zeros((1, 1), np.float32)
+    middles = np.zeros((len(categories) + 1, dim), np.float32)
+    np.add.at(middles, code + 1, values)
+    # Category levels, brand, condition, location and price; then words, then the id.
+    tables = [nothing, nothing, normalise(middles), nothing, nothing, nothing]
+    tables.append(np.zeros((PRICE_BUCKETS, 1), np.float32))
+    place = np.zeros((dim, dim + len(tables) - 1 + 1 + dim), np.float32)
+    place[:, 2 : 2 + dim] = np.eye(dim)
+    weights = {
+        "content.text.table.weight": np.zeros((TEXT_BUCKETS, 1), np.float32),
+        "usual_popularity": np.zeros(0, np.float32),
+        "id_table": np.zeros((len(rows), dim), np.float32),
+        # gelu(x) − gelu(−x) = x
+        "mix.0.weight": np.concatenate([place, -place]),
+        "mix.0.bias": np.zeros(2 * dim, np.float32),
+        "mix.2.weight": np.concatenate([np.eye(dim), -np.eye(dim)], axis=1, dtype=np.float32),
+        "mix.2.bias": np.full(dim, 1e-3, np.float32),
+    }
+    weights |= {f"content.fields.{number}.weight": table for number, table in enumerate(tables)}
+    save_file(weights, home / "item_tower.safetensors")
+    fields = [[], [], categories.tolist(), [], [], []]
+    about = {"format": TOWERS_FORMAT, "fields": fields, "attributes": []}
+    (home / TOWERS).write_text(json.dumps(about))
 
 
 def neighbours(items: int) -> NDArray[np.int32]:

@@ -91,7 +91,7 @@ export interface ItemsDeleted {
 /** What became of changes to the catalog. */
 export interface ItemsTaken {
   accepted: number
-  /** Items that come with the next bundle. */
+  /** Items to be shown with the next bundle. */
   waiting: string[]
 }
 

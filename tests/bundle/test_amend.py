@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shop import tiny_bundle
 from vitrina.bundle.amend import amend
-from vitrina.bundle.bundle import Bundle
+from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.rank.rules import Filters, compile_filter
 from vitrina.state.catalog_changes import ItemChange, SqliteCatalogChanges
 
@@ -119,10 +121,82 @@ def test_a_bundle_made_of_newer_files_has_the_last_word(bundle: Bundle) -> None:
     assert shown(amend(trained_long, before), "item-0003")["price"] == 1.5
 
 
-def test_items_the_bundle_lacks_wait(bundle: Bundle) -> None:
+BREAD = ["BAKERY", "BAKERY A", "BAKERY A1"]
+
+
+def nearest(bundle: Bundle, item_id: str, count: int = 10) -> list[str]:
+    """The bundle's own items that are nearest to an item."""
+    vector = bundle.vectors_of(np.array([bundle.row_of_item[item_id]]))[0]
+    best = np.argsort(-(bundle.vectors.values @ vector))[:count]
+    return [bundle.item_ids[row] for row in best]
+
+
+def test_an_added_item_has_a_row_and_lies_among_its_like(bundle: Bundle) -> None:
+    new = change("new", title="Spelt", category_path=BREAD, brand="Midas", price=99.0)
+    sold_out = change("another", 2, title="Einkorn", category_path=BREAD, available=False)
+    added = amend(bundle, [new, sold_out])
+    row = added.row_of_item["new"]
+    assert added.item_ids[row] == "new"
+    assert sorted(added.row_of_item.values()) == list(range(302))
+    assert shown(added, "new") == {
+        "item_id": "new",
+        "title": "Spelt",
+        "category_path": BREAD,
+        "price": 99.0,
+        "brand": "Midas",
+        "available": True,
+    }
+    like = [shown(bundle, item_id)["category_path"] for item_id in nearest(added, "new")]
+    assert like == [BREAD] * 10
+    assert passing(added, brands=["midas"]) == passing(added, min_price=60) == {"new"}
+    assert {"new"} == passing(added, categories=["BAKERY"]) - passing(bundle, categories=["BAKERY"])
+    assert row == added.popular_rows[-1]  # nobody has bought it; the other one is sold out
+    assert "new" not in bundle.row_of_item  # the bundle itself is as it was
+    rows = np.array([[row, 0], [3, row]])
+    assert added.vectors_of(rows).shape == (2, 2, 16)
+    np.testing.assert_array_equal(added.vectors_of(rows)[1, 0], bundle.vectors.values[3])
+    assert shown(amend(added, [change("item-0003", 3, price=1.5)]), "item-0003")["price"] == 1.5
+
+
+def test_an_added_item_can_be_changed_and_deleted(bundle: Bundle) -> None:
+    added = amend(bundle, [change("new", category_path=BREAD), change("other", title="Other")])
+    moved = amend(added, [change("new", 3, category_path=["DAIRY", "DAIRY A", "DAIRY A1"])])
+    assert {shown(bundle, near)["category_path"][0] for near in nearest(moved, "new")} == {"DAIRY"}
+    gone = amend(moved, [deletion("new", 4)])
+    assert "new" not in gone.row_of_item
+    assert shown(gone, "other")["title"] == "Other"
+    assert gone.item_ids == [*bundle.item_ids, "other"]
+    back = amend(gone, [change("new", 5, category_path=BREAD)])
+    assert nearest(back, "new") == nearest(added, "new")
+    none = amend(gone, [deletion("other", 6)])
+    assert none.added is None
+    assert none.item_ids == bundle.item_ids
+    assert len(none.popularity) == len(none.catalog) == len(bundle.catalog)
+
+
+def test_an_item_that_nothing_is_said_of_waits(bundle: Bundle) -> None:
     waiting = amend(bundle, [change("new", price=1.0), deletion("never heard of", 2)])
     assert waiting.row_of_item == bundle.row_of_item
     assert waiting.catalog.sequence == 2
+    named = amend(waiting, [change("new", 3, price=1.0, title="Spelt")])
+    assert "new" in named.row_of_item
+    assert "new" not in amend(named, [change("new", 4, price=1.0, title=None)]).row_of_item
+
+
+def test_an_older_bundle_lets_new_items_wait(tmp_path: Path) -> None:
+    older = load_bundle(tiny_bundle(tmp_path, places_items=False))
+    waiting = amend(older, [change("new", category_path=BREAD), change("item-0003", 2, price=1.5)])
+    assert waiting.row_of_item == older.row_of_item
+    assert shown(waiting, "item-0003")["price"] == 1.5
+
+
+def test_a_bundle_that_holds_an_added_item_has_its_own_row_of_it(tmp_path: Path) -> None:
+    new = change("item-0300", at=MADE_US - 1, category_path=BREAD, title="Spelt")
+    before, after = (load_bundle(tiny_bundle(tmp_path, items=items)) for items in (300, 301))
+    added, held = amend(before, [new]), amend(after, [new])
+    assert (len(added.vectors), added.row_of_item["item-0300"]) == (300, 300)
+    assert held.added is None
+    assert shown(held, "item-0300") == shown(after, "item-0300")  # made of newer files
 
 
 actions = st.lists(
@@ -160,10 +234,15 @@ def test_changes_one_by_one_and_all_at_once_come_to_the_same(
         stepwise = amend(stepwise, store.after(stepwise.catalog.sequence))
     at_once = amend(bundle, store.after(0))
     store.close()
+    assert stepwise.item_ids == at_once.item_ids
+    assert stepwise.row_of_item == at_once.row_of_item
+    everything = np.arange(len(at_once.item_ids))
+    np.testing.assert_allclose(stepwise.vectors_of(everything), at_once.vectors_of(everything))
     np.testing.assert_array_equal(stepwise.catalog.price, at_once.catalog.price)
     np.testing.assert_array_equal(stepwise.popular_rows, at_once.popular_rows)
-    for item_id in ("item-0003", "item-0004", "item-0007"):
-        row = bundle.row_of_item[item_id]
+    np.testing.assert_array_equal(stepwise.popularity, at_once.popularity)
+    for item_id in {"item-0003", "item-0004", "item-0007", "new"} & at_once.row_of_item.keys():
+        row = at_once.row_of_item[item_id]
         assert stepwise.catalog.blob(row) == at_once.catalog.blob(row)
         assert stepwise.catalog.row_listed(row) == at_once.catalog.row_listed(row)
     for filters in ({}, {"brands": ["Dromedary"]}, {"categories": ["TOYS"]}, {"min_price": 55}):

@@ -83,8 +83,10 @@ def test_many_items_are_deleted_in_one_go(client: httpx.Client) -> None:
     assert not set(gone) & set(ids(recommend(client, available=False)))
 
 
-def test_a_new_item_waits_and_the_answer_says_so(client: httpx.Client) -> None:
-    answer = put(client, {"item_id": "new-1", "title": "New"}, {"item_id": "item-0003"})
+def test_a_new_item_of_which_little_is_said_waits_and_the_answer_says_so(
+    client: httpx.Client,
+) -> None:
+    answer = put(client, {"item_id": "new-1", "price": 1.5}, {"item_id": "item-0003"})
     assert answer == {"accepted": 2, "waiting": ["new-1"]}
     assert client.get("/v1/items/new-1").status_code == 404
 

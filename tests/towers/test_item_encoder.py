@@ -1,4 +1,4 @@
-"""What a server makes of an item's content is what training makes of an item that nobody met."""
+"""What a server makes of an item's content is what the trained tower makes of a new item."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vitrina.errors import BundleError, TrainingError
 from vitrina.lake.catalog import CatalogTable
 from vitrina.settings import TrainSettings
 from vitrina.towers.export import PARITY, require_item_parity
-from vitrina.towers.features import PopularityFeatures
+from vitrina.towers.features import FOUR_WEEKS, PopularityFeatures
 from vitrina.towers.item_tower import ItemTower
 from vitrina.towers.training import build
 from vitrina.towers.warm_start import save_towers
@@ -33,7 +33,8 @@ UNMET = np.arange(0, ITEMS, 9)
 
 @dataclass(frozen=True)
 class Saved:
-    """Towers in a folder, and the vectors they give the catalog."""
+    """Towers in a folder, and the vectors they give the catalog. As popular as what is in demand is
+    on the average, where they ask for it: the items that nobody has met, like new ones."""
 
     folder: Path
     tower: ItemTower
@@ -84,6 +85,8 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     popularity = None
     if settings.objective == "discoveries":
         popularity = PopularityFeatures(met, ITEMS).at(int(met.timestamp_us.max()) + 1)
+        towers.item.expect(popularity)
+        popularity[UNMET] = popularity[popularity[:, FOUR_WEEKS] > 0].mean(0)
     folder = tmp_path_factory.mktemp("towers")
     save_towers(folder, towers, towers.user, catalog.item_ids, TYPES, settings, START_US)
     return Saved(folder, towers.item, catalog, towers.item.embed_catalog(popularity))

@@ -1,12 +1,11 @@
 """A bundle with the changes that its shop has made since: prices, texts, stock, items gone.
 
 Vectors, index and rankings stay those of the bundle; what filters, lists and answers read of an
-item is as the shop says now.
+item is as the shop says now. What it has added since comes after the bundle's own (`bundle.added`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -17,10 +16,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from vitrina.bundle.added import with_added
 from vitrina.bundle.bundle import Bundle
-from vitrina.bundle.catalog import CATEGORY_LEVELS, ITEM_FIELDS, Catalog, CatalogColumns
+from vitrina.bundle.catalog import Catalog, CatalogColumns
+from vitrina.bundle.item_fields import Names, prices, shown_fields
 from vitrina.index.base import RowArray
-from vitrina.schema import CATEGORY_SEPARATOR
 from vitrina.state.catalog_changes import ItemChange
 
 _T = TypeVar("_T", bound=np.generic)
@@ -30,16 +30,17 @@ def amend(bundle: Bundle, changes: Sequence[ItemChange]) -> Bundle:
     """The bundle as of the last of `changes`, which follow those that it was amended by before.
 
     Changes from before the bundle's catalog was read are in it, or its files say otherwise, and
-    then they are the newer word; they change nothing. Those of items that it lacks wait for the
-    next bundle.
+    then they are the newer word; they change nothing. Of items that it lacks, the files say
+    nothing: what the shop has put counts, whenever that was.
     """
     if not changes:
         return bundle
-    read_us = _catalog_read_us(bundle)
+    own, read_us = bundle.manifest.items, _catalog_read_us(bundle)
+    row_of = {change.item_id: bundle.row_of_item.get(change.item_id, own) for change in changes}
     rows = {
-        bundle.row_of_item[change.item_id]: None if change.deleted else change.since(read_us)
+        row_of[change.item_id]: None if change.deleted else change.since(read_us)
         for change in changes
-        if change.item_id in bundle.row_of_item and change.changed_us >= read_us
+        if row_of[change.item_id] < own and change.changed_us >= read_us
     }
     before = bundle.catalog
     catalog = _amended(before, rows) if rows else copy(before)
@@ -48,7 +49,8 @@ def amend(bundle: Bundle, changes: Sequence[ItemChange]) -> Bundle:
     if catalog.available is not before.available:
         back = np.flatnonzero(catalog.available & ~before.available)
         popular = _inserted(popular[catalog.available[popular]], back, bundle.popularity)
-    return replace(bundle, catalog=catalog, popular_rows=popular)
+    amended = replace(bundle, catalog=catalog, popular_rows=popular)
+    return with_added(amended, [change for change in changes if row_of[change.item_id] >= own])
 
 
 def _inserted(popular: RowArray, rows: RowArray, popularity: NDArray[np.float32]) -> RowArray:
@@ -77,26 +79,27 @@ def _amended(catalog: Catalog, changes: Mapping[int, Mapping[str, Any] | None]) 
     Columns that stay the same are shared with the old one.
     """
     rows, base = np.array(list(changes), np.int64), catalog.base
-    items = [_item(base, row, fields or {}) for row, fields in changes.items()]
+    items = [
+        shown_fields(orjson.loads(base.blob(row)) | (fields or {}))
+        for row, fields in changes.items()
+    ]
     deleted = np.array([fields is None for fields in changes.values()])
     available = np.array([item["available"] for item in items]) & ~deleted
-    prices = np.array([item.get("price", math.nan) for item in items], np.float32)
     category, brand = base.category[rows], base.brand[rows]
-    categories, brands = _Names(catalog.categories), _Names(catalog.brands)
+    categories, brands = Names(catalog.categories), Names(catalog.brands)
     for place, fields in enumerate(changes.values()):
         if fields is None:
             continue
         if "category_path" in fields:
-            category[place] = _levels(items[place]["category_path"], categories)
+            category[place] = categories.levels(items[place]["category_path"])
         if "brand" in fields:
-            name = fields["brand"]
-            brand[place] = brands.code(name) if name else _Names.NONE
+            brand[place] = brands.code(fields["brand"])
     listed = catalog.listed
     if listed is None and deleted.any():
         listed = np.ones(len(catalog), np.bool_)
     return catalog.amended(
         CatalogColumns(
-            price=_set(catalog.price, rows, prices),
+            price=_set(catalog.price, rows, prices(items)),
             available=_set(catalog.available, rows, available),
             category=_set(catalog.category, rows, category),
             brand=_set(catalog.brand, rows, brand),
@@ -106,43 +109,6 @@ def _amended(catalog: Catalog, changes: Mapping[int, Mapping[str, Any] | None]) 
         listed=None if listed is None else _set(listed, rows, ~deleted),
         lines={row: orjson.dumps(item) for row, item in zip(changes, items, strict=True)},
     )
-
-
-def _item(base: Catalog, row: int, changed: Mapping[str, Any]) -> dict[str, Any]:
-    """The item's JSON object: what the bundle says of it, and what was changed since."""
-    item = orjson.loads(base.blob(row)) | changed
-    fields = {name: item[name] for name in ITEM_FIELDS if item.get(name) not in (None, "", {})}
-    return fields | {
-        "available": item.get("available") is not False,
-        "category_path": item.get("category_path") or [],
-    }
-
-
-class _Names:
-    """A vocabulary that new names are added to; codes given before stay what they are."""
-
-    NONE = -1
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-        self._codes: dict[str, int] | None = None
-
-    def code(self, name: str) -> int:
-        if self._codes is None:  # large vocabularies are not read for a change of prices
-            self._codes = {known: code for code, known in enumerate(self.names)}
-        if name not in self._codes:
-            self._codes[name] = len(self.names)
-            self.names = [*self.names, name]
-        return self._codes[name]
-
-
-def _levels(path: Sequence[str], categories: _Names) -> list[int]:
-    """The code of each level's full path."""
-    shown = path[:CATEGORY_LEVELS]
-    codes = [
-        categories.code(CATEGORY_SEPARATOR.join(shown[: level + 1])) for level in range(len(shown))
-    ]
-    return codes + [_Names.NONE] * (CATEGORY_LEVELS - len(codes))
 
 
 def _set(column: NDArray[_T], rows: RowArray, values: NDArray[_T]) -> NDArray[_T]:

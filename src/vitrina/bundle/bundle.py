@@ -21,7 +21,7 @@ from vitrina.bundle.manifest import WAY_OUT, FileEntry, Manifest, read_manifest
 from vitrina.errors import BundleError, SpaceMismatch
 from vitrina.index.base import RowArray, VectorIndex
 from vitrina.index.faiss import FaissIndex
-from vitrina.space import EmbeddingSpace, Vectors, fingerprint
+from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,23 @@ the item tower's tables stand for (`item_encoder`), in `TOWERS`."""
 
 
 @dataclass(frozen=True, slots=True)
+class AddedItems:
+    """Items that the shop has added since a bundle was made (`bundle.added`).
+
+    items: JSON objects by id, in the order of the rows, which follow the bundle's own. vectors
+    float32 [m, dim]: unit vectors, in the same order.
+    """
+
+    items: Mapping[str, Mapping[str, Any]]
+    vectors: FloatMatrix
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """One release, its large files mapped into memory and shared with other processes.
 
-    Row numbers index `item_ids`, `vectors`, `catalog` and the rest; arrays are read-only.
+    Row numbers index `item_ids`, `catalog` and the rest; arrays are read-only. `vectors`, `index`
+    and `lists` end with the release's own items; `vectors_of` knows the added ones, too.
 
     popularity float32 [n]: recency-weighted, as of the end of the data; popular_rows int64 [m]:
     available rows, most popular first; repeat_rate float32 [n]: share of an item's buyers who
@@ -92,6 +105,16 @@ class Bundle:
     ranking: Mapping[str, Any]
     metrics: Mapping[str, Any]
     encoder_path: Path
+    added: AddedItems | None = None
+
+    def vectors_of(self, rows: RowArray) -> FloatMatrix:
+        """Unit vectors [..., dim] of items, by rows int64 [...]."""
+        own = self.vectors.values
+        if self.added is None:
+            return own[rows]
+        vectors, added = own[np.minimum(rows, len(own) - 1)], rows >= len(own)
+        vectors[added] = self.added.vectors[rows[added] - len(own)]
+        return vectors
 
     @property
     def space(self) -> EmbeddingSpace:

@@ -1,7 +1,7 @@
 """The item tower of a bundle without the training stack: what an item is → its vector.
 
 For items that the bundle lacks: nobody has met them yet, so their content is all there is to go by
-(`ItemTower.without_events`). Training compares the two before anything is published.
+(`ItemTower.as_new`). Training compares the two before anything is published.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import orjson
@@ -23,11 +23,6 @@ from vitrina.errors import BundleError
 from vitrina.space import FloatMatrix, normalise
 
 log = logging.getLogger(__name__)
-
-ENCODED_AT_ONCE: Final = 1024
-
-UNMET: Final = -0.5
-"""What the tower makes of each popularity feature of an item that nobody has met: (0 − 1) / 2."""
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -50,17 +45,14 @@ class ItemEncoder:
         self._attributes = weights.get("content.attributes.table.weight")
         hidden, self._out = weights["mix.0.weight"], weights["mix.2.weight"]
         bias, self._direct = weights["mix.0.bias"], weights["mix.2.bias"]
-        ids = weights["id_table"].shape[1]  # the last columns, and nothing without events
-        if "from_popularity.weight" in weights:
-            popularity = weights["from_popularity.weight"]
-            content = hidden.shape[1] - ids - popularity.shape[1]
-            bias = bias + UNMET * hidden[:, content : hidden.shape[1] - ids].sum(1)
-            self._direct = (
-                self._direct + weights["from_popularity.bias"] + UNMET * popularity.sum(1)
-            )
-        else:
-            content = hidden.shape[1] - ids
-        self._hidden, self._bias = hidden[:, :content], bias
+        # Content, popularity, id: of a new item, the second is what is usual, the third nothing.
+        popularity = (weights["usual_popularity"] - 1) / 2
+        end = hidden.shape[1] - weights["id_table"].shape[1]
+        content = end - len(popularity)
+        self._hidden, self._bias = hidden[:, :content], bias + hidden[:, content:end] @ popularity
+        if len(popularity):
+            more = weights["from_popularity.weight"] @ popularity + weights["from_popularity.bias"]
+            self._direct = self._direct + more
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:

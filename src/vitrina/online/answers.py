@@ -92,7 +92,7 @@ class ItemsTaken(TypedDict):
     """What became of changes to the catalog."""
 
     accepted: int
-    waiting: Annotated[list[str], Field(description="Items that come with the next bundle.")]
+    waiting: Annotated[list[str], Field(description="Items to be shown with the next bundle.")]
 
 
 class ItemsDeleted(TypedDict):

@@ -6,7 +6,7 @@ So nothing here can change an answer: whose history has grown meanwhile is asked
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -20,6 +20,10 @@ ENCODED_AT_ONCE: Final = 64
 """Histories of like length in one run of the encoder, so that little of it is padding."""
 
 
+VectorsOf = Callable[[RowArray], FloatMatrix]
+"""Vectors [..., dim] of items, by rows int64 [...] (`Bundle.vectors_of`)."""
+
+
 class Encoder(Protocol):
     """What turns histories into user vectors (`user_vector.OnnxEncoder` does)."""
 
@@ -27,8 +31,8 @@ class Encoder(Protocol):
         """A history of L events with its item vectors [L, dim] → user vector [dim]."""
         ...
 
-    def many(self, histories: Sequence[EncodedHistory], catalog: FloatMatrix) -> FloatMatrix:
-        """B histories of one event or more, with the vectors of all items → [B, dim]."""
+    def many(self, histories: Sequence[EncodedHistory], vectors_of: VectorsOf) -> FloatMatrix:
+        """B histories of one event or more, with the vectors of items by rows → [B, dim]."""
         ...
 
 
@@ -49,7 +53,7 @@ class RememberedEncoder:
     """An encoder that knows the vectors of some histories already."""
 
     def __init__(
-        self, encoder: Encoder, histories: Sequence[EncodedHistory], catalog: FloatMatrix
+        self, encoder: Encoder, histories: Sequence[EncodedHistory], vectors_of: VectorsOf
     ) -> None:
         """Encodes the histories that have an event, in batches. Raises what the encoder does."""
         self._encoder = encoder
@@ -57,15 +61,15 @@ class RememberedEncoder:
         in_order = sorted((history for history in histories if len(history)), key=len)
         for start in range(0, len(in_order), ENCODED_AT_ONCE):
             together = in_order[start : start + ENCODED_AT_ONCE]
-            vectors = encoder.many(together, catalog)
+            vectors = encoder.many(together, vectors_of)
             self._vectors.update(zip(map(_content, together), vectors, strict=True))
 
     def __call__(self, history: EncodedHistory, vectors: FloatMatrix) -> FloatMatrix:
         known = self._vectors.get(_content(history))
         return self._encoder(history, vectors) if known is None else known
 
-    def many(self, histories: Sequence[EncodedHistory], catalog: FloatMatrix) -> FloatMatrix:
-        return self._encoder.many(histories, catalog)
+    def many(self, histories: Sequence[EncodedHistory], vectors_of: VectorsOf) -> FloatMatrix:
+        return self._encoder.many(histories, vectors_of)
 
 
 class RememberedSearches:

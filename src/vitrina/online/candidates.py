@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.index.base import RowArray
+from vitrina.online.added import WithAdded
 from vitrina.online.batch import RememberedSearches, Searcher
 from vitrina.online.breaker import Skipped, describe
 from vitrina.online.stages import Stages
@@ -104,6 +105,8 @@ class Retriever:
         self._bundle = bundle
         self._count = count
         self._index: Searcher = bundle.index
+        if bundle.added is not None:
+            self._index = WithAdded(bundle.index, len(bundle.vectors), bundle.added.vectors)
         self._columns: FilterColumns = bundle.catalog
         self._no_filter = Filters()
         self._available = _kept(compile_filter(self._no_filter, self._columns))
@@ -171,8 +174,7 @@ class Retriever:
 
     def similar(self, row: int, k: int, stages: Stages) -> Candidates:
         """The k available items nearest to an item, without the item itself."""
-        vectors = self._bundle.vectors
-        query = Vectors(vectors.space, vectors.values[row : row + 1])
+        query = Vectors(self._bundle.space, self._bundle.vectors_of(np.array([row])))
         found = self._search(query, k + 1, self._available, stages)
         return take(found.keep(found.rows != row), slice(k))
 
@@ -207,8 +209,7 @@ class Retriever:
         """Nearest neighbours of the seeds, an equal share of the `count` of each."""
         if not len(seeds):
             return from_source(seeds, np.zeros(0, np.float32), SIMILAR)
-        vectors = self._bundle.vectors
-        query = Vectors(vectors.space, vectors.values[seeds])
+        query = Vectors(self._bundle.space, self._bundle.vectors_of(seeds))
         k = min(-(-self._count // len(seeds)) + hidden, len(self._bundle.item_ids))
         scores, rows = stages.call("index", lambda: self._index.search(query, k, allowed))
         found = rows >= 0
@@ -224,10 +225,10 @@ class Retriever:
         """
         if not len(seeds):
             return candidates
-        values = self._bundle.vectors.values
+        vectors_of = self._bundle.vectors_of
         retrieved = (candidates.sources == ANN) | (candidates.sources == SIMILAR)
-        items = values[candidates.rows[retrieved]]
-        nearness = (items @ values[seeds].T).max(axis=1, initial=-1.0)
+        items = vectors_of(candidates.rows[retrieved])
+        nearness = (items @ vectors_of(seeds).T).max(axis=1, initial=-1.0)
         if vector is not None:
             nearness = SEED_SHARE * nearness + (1 - SEED_SHARE) * (items @ vector.values)
         scores = candidates.scores.copy()

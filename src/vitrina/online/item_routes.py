@@ -33,8 +33,9 @@ def item_routes(service: Service) -> APIRouter:
         description=(
             "When this answers, the changes are on disk, and the next recommendation shows and "
             "filters by them. They last until a bundle is made of files that were read later. "
-            "Fields left out stay as they are. Items that the serving bundle lacks are kept for "
-            "the next one and listed in `waiting`. If any item cannot be used, none is changed."
+            "Fields left out stay as they are. Items that the serving bundle lacks are placed by "
+            "their content; those that cannot be are kept for the next bundle and listed in "
+            "`waiting`. If any item cannot be used, none is changed."
         ),
         responses=answers(ItemsTaken, examples.ITEMS_ANSWER, 400, 413, 422, 503),
         openapi_extra=json_body(one_or_several(ItemIn, "items"), examples.ITEMS_CHANGE),

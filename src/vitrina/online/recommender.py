@@ -18,16 +18,17 @@ from vitrina.online.breaker import Breakers, describe
 from vitrina.online.candidates import Query, Retriever, Shelf, Surface, take
 from vitrina.online.cursor import Codes, encode_cursor, item_codes
 from vitrina.online.hydrate import hydrate, hydrate_ids
+from vitrina.online.past import Past, purchases_in
 from vitrina.online.stages import Stages
 from vitrina.online.user_vector import UserVectorizer
 from vitrina.rank.candidates import FIRST_LIST, REPURCHASE, SOURCES, Candidates
 from vitrina.rank.diversity import NO_GROUPS, PAGE, spread
 from vitrina.rank.ranker import Ranker
 from vitrina.rank.rules import Filters
-from vitrina.schema import REPURCHASE_EVENT, History, Purchases
+from vitrina.schema import History
 from vitrina.settings import ServeSettings
 from vitrina.space import UserVector
-from vitrina.state.base import HistoryStore, VectorCache, forgetting
+from vitrina.state.base import HistoryStore, VectorCache
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +64,6 @@ class Request:
     shown: Codes | None = None
     user_id: str | None = None
     session_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What is known of a shopper when the request arrives.
-
-    stored: whether it is what the store has of them, so that their vector is worth keeping.
-    """
-
-    history: History = field(default_factory=History)
-    purchases: Purchases = field(default_factory=Purchases)
-    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +195,8 @@ class Recommender:
         recommender = copy(self)
         recommender.bundle = bundle
         recommender._retriever = Retriever(bundle, self._candidates)
+        if bundle.added is not self.bundle.added:
+            recommender._vectorizer = self._vectorizer.over(bundle)
         return recommender
 
     def similar(
@@ -261,8 +252,8 @@ class Recommender:
         self, request: Request, past: Past, stages: Stages
     ) -> tuple[UserVector | None, bool | None]:
         """The vector, and whether it was cached (None: not asked)."""
-        cache, key = self._cache, request.key
-        if cache is None or key is None or request.history is not None:
+        cache, key = self._cache_for(request, past), request.key
+        if cache is None or key is None:
             return self._vectorizer.vector(past.history, stages), None
         faults = len(stages.degraded)
         found = self._cached(request, past, stages)
@@ -277,14 +268,27 @@ class Recommender:
 
     def _cached(self, request: Request, past: Past, stages: Stages) -> UserVector | None:
         """The shopper's vector, if the cache has one of this history; any, if that is not read."""
-        cache, key = self._cache, request.key
-        if cache is None or key is None or request.history is not None:
+        cache, key = self._cache_for(request, past), request.key
+        if cache is None or key is None:
             return None
         versions = self.bundle.user_embedding_version, self.bundle.space
         history = past.history if past.stored else None
         return stages.optional(
             "user_vector", "vector cache", lambda: cache.get(*versions, key, history)
         )
+
+    def _cache_for(self, request: Request, past: Past) -> VectorCache | None:
+        """The cache, if the vector may come from there: not that of a history sent along.
+
+        Nor that of one with an item that the shop has just added: it may have been made without,
+        before that or by a server that has not heard of it yet.
+        """
+        added = self.bundle.added
+        if request.history is not None or (
+            added is not None and not added.items.keys().isdisjoint(past.history.item_ids)
+        ):
+            return None
+        return self._cache
 
     def _retrieve(
         self, request: Request, past: Past, vector: UserVector | None, stages: Stages
@@ -378,23 +382,3 @@ class Recommender:
             cursor=cursor,
             timings_ms=stages.finish(),
         )
-
-
-def purchases_in(history: History) -> Purchases:
-    """The purchases of a history that is not in the store, by item."""
-    moments: dict[str, list[int]] = {}
-    for item_id, event_type, moment in zip(
-        history.item_ids, history.event_types, history.timestamps_us, strict=True
-    ):
-        if event_type == REPURCHASE_EVENT:
-            moments.setdefault(item_id, []).append(moment)
-    newest = {item_id: max(times) for item_id, times in moments.items()}
-    return Purchases(
-        item_ids=list(moments),
-        counts=[len(times) for times in moments.values()],
-        last_us=list(newest.values()),
-        recent=[
-            sum(forgetting(newest[item_id] - moment) for moment in times)
-            for item_id, times in moments.items()
-        ],
-    )

@@ -68,7 +68,8 @@ class StandIns:
 
     def _co_visited(self, recent: NDArray[np.int64]) -> Candidates:
         """Scored Σ 1 / (1 + age) / (1 + place) over the lists of recent items that name a row."""
-        lists = self._bundle.lists.covisited[recent]
+        lists = self._bundle.lists.covisited
+        lists = lists[recent[recent < len(lists)]]  # items added since are in no lists
         ages, places = np.ogrid[: lists.shape[0], : lists.shape[1]]
         weights = 1.0 / ((1.0 + ages) * (1.0 + places))
         named = lists >= 0

@@ -22,7 +22,7 @@ from vitrina.encoding import (
     recency_average,
     short_long_mix,
 )
-from vitrina.online.batch import Encoder, RememberedEncoder
+from vitrina.online.batch import Encoder, RememberedEncoder, VectorsOf
 from vitrina.online.breaker import describe
 from vitrina.online.stages import Stages
 from vitrina.schema import History
@@ -70,13 +70,13 @@ class OnnxEncoder:
         result: FloatMatrix = user_vectors[0]
         return result
 
-    def many(self, histories: Sequence[EncodedHistory], catalog: FloatMatrix) -> FloatMatrix:
-        """B histories of one event or more, with the vectors of all items → [B, dim]."""
+    def many(self, histories: Sequence[EncodedHistory], vectors_of: VectorsOf) -> FloatMatrix:
+        """B histories of one event or more, with the vectors of items by rows → [B, dim]."""
         batch = pad(histories)
         (user_vectors,) = self._session.run(
             ["user_vectors"],
             {
-                "item_vectors": catalog[batch.rows] * batch.mask[:, :, None],
+                "item_vectors": vectors_of(batch.rows) * batch.mask[:, :, None],
                 "event_types": batch.event_types,
                 "days": batch.days,
                 "mask": batch.mask,
@@ -112,9 +112,15 @@ class UserVectorizer:
         prepared._encoder = RememberedEncoder(
             self._encoder,
             [self._encoded(history) for history in histories],
-            self._bundle.vectors.values,
+            self._bundle.vectors_of,
         )
         return prepared
+
+    def over(self, bundle: Bundle) -> UserVectorizer:
+        """The same over its bundle with items added (`bundle.added`)."""
+        vectorizer = copy(self)
+        vectorizer._bundle = bundle
+        return vectorizer
 
     def vector(self, history: History, stages: Stages) -> UserVector | None:
         """The vector of the best rung that works; `stages.degraded` says why better ones did not.
@@ -124,7 +130,7 @@ class UserVectorizer:
         """
         bundle = self._bundle
         encoded = self._encoded(history)
-        vectors = bundle.vectors.values[encoded.rows]
+        vectors = bundle.vectors_of(encoded.rows)
         ladder: tuple[tuple[str, int, Callable[[], FloatMatrix]], ...] = (
             (LEARNED, 1, lambda: stages.call("encoder", lambda: self._learned(encoded, vectors))),
             (MIX, MIN_MIXED, lambda: short_long_mix(vectors)),

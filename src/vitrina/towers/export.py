@@ -74,7 +74,7 @@ def export_user_tower(
 
 
 def require_item_parity(tower: ItemTower, folder: Path, catalog: CatalogTable) -> None:
-    """Compare items without events as `folder`'s files have them for serving with the tower's own.
+    """Compare new items as serving makes them of `folder`'s files with the tower's own.
 
     On items spread over the whole catalog. Raises TrainingError if a number differs by more than
     PARITY.
@@ -85,7 +85,7 @@ def require_item_parity(tower: ItemTower, folder: Path, catalog: CatalogTable) -
     assert encoder is not None, "what was just written is of this version"
     found = encoder(_content(catalog, rows))
     with torch.no_grad():
-        expected = tower.without_events(torch.from_numpy(rows)).numpy()
+        expected = tower.as_new(torch.from_numpy(rows)).numpy()
     difference = float(np.abs(found - expected).max())
     if not difference <= PARITY:
         raise TrainingError(

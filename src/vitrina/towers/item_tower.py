@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitrina.content import Bags, ItemFeatures
-from vitrina.towers.features import POPULARITY_FEATURES
+from vitrina.towers.features import FOUR_WEEKS, POPULARITY_FEATURES
 from vitrina.towers.text import TextFactors
 
 HIDDEN = 128
@@ -130,6 +130,7 @@ class ItemTower(nn.Module):
 
     events: Tensor
     id_table: Tensor
+    usual_popularity: Tensor
 
     def __init__(
         self,
@@ -176,6 +177,7 @@ class ItemTower(nn.Module):
             nn.init.normal_(self.mix[-1].get_parameter("weight"), std=MIX_START)
             nn.init.zeros_(self.mix[-1].get_parameter("bias"))
         self.from_popularity = nn.Linear(extra, dim) if popularity else None
+        self.register_buffer("usual_popularity", torch.zeros(extra))
 
     def __len__(self) -> int:
         return len(self.events)
@@ -184,11 +186,20 @@ class ItemTower(nn.Module):
         """rows int64 [n]: items; popularity [n, POPULARITY_FEATURES] → unit vectors [n, dim]."""
         return self._vectors(rows, self._ids(rows), popularity)
 
-    def without_events(self, rows: Tensor) -> Tensor:
-        """Unit vectors [n, dim] that these items would have if nobody had met them."""
+    def expect(self, popularity: NDArray[np.float32]) -> None:
+        """Expect of an item that is new to be as popular as those in demand are on the average.
+
+        popularity float32 [items, POPULARITY_FEATURES], as of now. That of an item which nobody has
+        met, though it was there, says that nobody wants it; of a new one it says nothing.
+        """
+        wanted = popularity[popularity[:, FOUR_WEEKS] > 0]
+        if len(wanted):
+            self.usual_popularity.copy_(torch.from_numpy(wanted.mean(0)))
+
+    def as_new(self, rows: Tensor) -> Tensor:
+        """Unit vectors [n, dim] of items with this content that are new to the catalog."""
         ids = self.id_table.new_zeros(len(rows), self.id_table.shape[1])
-        popularity = self.events.new_zeros(len(rows), POPULARITY_FEATURES)
-        return self._vectors(rows, ids, popularity)
+        return self._vectors(rows, ids, self.usual_popularity.expand(len(rows), -1))
 
     def _vectors(self, rows: Tensor, ids: Tensor, popularity: Tensor | None) -> Tensor:
         content, direct = self.content(rows)

@@ -268,6 +268,7 @@ def served(
     if settings.objective == "next_item":
         return towers.item.embed_catalog(), towers.user
     popularity = PopularityFeatures(data.interactions, len(data.catalog)).at(data.split.cut_us)
+    towers.item.expect(popularity)
     vectors = towers.item.embed_catalog(popularity)
     return vectors, towards_centre(towers.user, vectors, data.interactions, settings.max_history)
 
