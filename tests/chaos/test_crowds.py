@@ -342,7 +342,7 @@ def test_ten_times_too_much_is_put_off_events_first_and_loses_none_that_were_tak
         return taken and not client.get("/v1/recommendations?user_id=uma").json()["degraded"]
 
     try:
-        seconds = 10.0 if is_whole(pytestconfig) else 1.5
+        seconds = 10.0 if is_whole(pytestconfig) else 1.0
         crowd = asyncio.run(besiege(client.base_url, seconds))
         seen, ended = crowd.seen, time.perf_counter()
         eventually(is_well)
