@@ -52,7 +52,7 @@ def test_what_is_written_has_no_leftovers_and_is_read_as_it_was(
 def test_parts_are_written_by_a_column_that_they_lack(engine: Engine, tmp_path: Path) -> None:
     frame = engine.from_columns({"part": [1, 2, 1, 3], "n": [10, 20, 11, 30]})
     paths = {part: tmp_path / "parts" / f"{part}.parquet" for part in (1, 2, 7)}
-    engine.write_parts(frame, "part", paths)
+    engine.write_parts(frame, "part", paths, {})
     files = {part: parquet_files(paths[part]) for part in (1, 2)}
     there = sorted(file for file in (tmp_path / "parts").rglob("*") if file.is_file())
     assert [file for file in there if file.is_relative_to(paths[1])] == files[1]
@@ -62,6 +62,27 @@ def test_parts_are_written_by_a_column_that_they_lack(engine: Engine, tmp_path: 
     }
     assert found == {1: [{"n": 10}, {"n": 11}], 2: [{"n": 20}]}
     assert not (tmp_path / "parts" / "3.parquet").exists()
+
+
+def test_parts_have_the_texts_that_numbers_stand_for(engine: Engine, tmp_path: Path) -> None:
+    texts = ["a", "b", "ü\U0001f600", "d"]
+    rows = {
+        "part": pa.array([1] * 5, pa.int32()),
+        "n": list(range(5)),
+        "text": pa.array([2, None, 0, 2, 2], pa.int32()),
+        "nothing": pa.nulls(5, pa.int32()),
+        "at": pa.array([MOMENT, None, datetime(1001, 1, 1)] + [MOMENT] * 2, pa.timestamp("us")),
+    }
+    words = engine.from_columns({"text": texts[::-1], "place": pa.array([3, 2, 1, 0], pa.int32())})
+    frame, path = engine.from_columns(rows), tmp_path / "parts" / "1.parquet"
+    engine.write_parts(frame, "part", {1: path}, {"text": words, "nothing": words})
+    found = engine.collect(engine.scan_parquet(parquet_files(path)).sort("n"))
+    assert found.schema.types == [*([pa.int64()] + [pa.string()] * 2), pa.timestamp("us", "UTC")]
+    assert found["text"].to_pylist() == [texts[2], None, texts[0], texts[2], texts[2]]
+    assert found["nothing"].null_count == 5
+    assert found["at"].to_pylist() == [
+        moment and moment.replace(tzinfo=UTC) for moment in rows["at"].to_pylist()
+    ]
 
 
 def test_what_came_before_is_that_of_rows_that_belong_together(engine: Engine) -> None:

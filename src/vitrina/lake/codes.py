@@ -16,7 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from vitrina.lake.engine import Engine, Frame
-from vitrina.lake.shards import BUCKET_BITS, BUCKET_DIGITS, BUCKETS
+from vitrina.lake.shards import BUCKET_DIGITS, BUCKETS
 from vitrina.lake.shoppers import distinct
 
 KEY: Final = "_key"
@@ -30,9 +30,9 @@ KIND: Final = "_kind"
 class Codes:
     """What the codes of some events stand for.
 
-    shoppers: KEY, bucket (int64, a place in BUCKETS) and SHOPPER, int64: the bucket times
-    2^BUCKET_BITS, plus the key's place among those of the bucket. items: item_id and ITEM int32;
-    kinds: event_type and KIND int16: places in item_ids and event_types. All in order.
+    shoppers: KEY, bucket (int64, a place in BUCKETS) and SHOPPER int32, the place in the order of
+    bucket and KEY. items: item_id and ITEM int32; kinds: event_type and KIND int16: places in
+    item_ids and event_types. All in order.
     """
 
     shoppers: Frame
@@ -72,14 +72,14 @@ class Codes:
             .drop(KEY, "item_id", "event_type")
         )
 
-    def decode(self, events: Frame) -> Frame:
-        """What `encode` was given."""
-        return (
-            events.join(self.shoppers.select(KEY, SHOPPER), on=SHOPPER)
-            .join(self.items, on=ITEM)
-            .join(self.kinds, on=KIND)
-            .drop(SHOPPER, ITEM, KIND)
-        )
+    @property
+    def words(self) -> dict[str, Frame]:
+        """What stands in `Engine.write_parts` for the names of shoppers, items and types."""
+        return {
+            "user_id": self.shoppers.select(place=SHOPPER, text=KEY),
+            "item_id": self.items.select(place=ITEM, text="item_id"),
+            "event_type": self.kinds.select(place=KIND, text="event_type"),
+        }
 
 
 def item_codes(engine: Engine, items: Frame) -> Frame:
@@ -110,9 +110,13 @@ def _shoppers(engine: Engine, keys: Frame, buckets: Collection[str]) -> Frame:
         }
     )
     shoppers = with_bucket(engine, keys).join(wanted, on="_bucket").select("bucket", KEY)
-    shoppers = numbered(shoppers, "_place", per=["bucket"], order=[KEY])
-    code = nw.col("bucket") * 2**BUCKET_BITS + nw.col("_place")
-    return shoppers.with_columns(code.alias(SHOPPER)).drop("_place")
+    shoppers = engine.persist(shoppers)
+    sizes = engine.collect(shoppers.group_by("bucket").agg(size=nw.len()).sort("bucket"))
+    size = sizes["size"].to_numpy().astype(np.int64)
+    first = engine.from_columns({"bucket": sizes["bucket"], "_first": np.cumsum(size) - size})
+    shoppers = numbered(shoppers, "_place", per=["bucket"], order=[KEY]).join(first, on="bucket")
+    code = (nw.col("_first") + nw.col("_place")).cast(nw.Int32)
+    return shoppers.select("bucket", KEY, code.alias(SHOPPER))
 
 
 def _codes(

@@ -168,9 +168,10 @@ def write_events(
     """Write events and duplicates into `folder`: the months that differ; the others are kept."""
     events = table_at(folder, "events")
     if isinstance(tables, FirstTables):
-        rows = tables.timeline.decoded()
-        write_months(engine, rows, events, tables.months)
+        rows, words = tables.timeline.stored(), tables.timeline.codes.words
+        write_months(engine, rows, events, tables.months, words)
         if not tables.months:  # the run is refused, but not before its report says why
+            rows = rows.with_columns(nw.lit(None, nw.String).alias(name) for name in words)
             engine.write_parquet(with_zone(rows), events / f"none{SUFFIX}")
     else:
         assert last is not None, "only what there is can be added to"

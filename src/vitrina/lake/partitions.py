@@ -11,9 +11,10 @@ No column holds the month: the timestamps' minima and maxima in the files let en
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import narwhals as nw
 
@@ -39,16 +40,23 @@ def in_month(month: str) -> nw.Expr:
     return (moment >= nw.lit(first)) & (moment < nw.lit(datetime(year, before + 1, 1)))
 
 
-def write_months(engine: Engine, events: Frame, folder: Path, months: Collection[str]) -> None:
+def write_months(
+    engine: Engine,
+    events: Frame,
+    folder: Path,
+    months: Collection[str],
+    words: Mapping[str, Frame] = MappingProxyType({}),
+) -> None:
     """Write the events of each of `months` to its file in `folder`.
 
-    events: the events table, with moments in UTC without zone.
+    events: the events table, with moments in UTC without zone. words: of its columns that have
+    numbers in place of texts, what they stand for (`Engine.write_parts`).
     """
     firsts = [datetime.strptime(month, "%Y-%m") for month in sorted(months)]
     paths = {
         first.year * 12 + first.month - 1: folder / f"{first:%Y-%m}{SUFFIX}" for first in firsts
     }
-    engine.write_parts(with_zone(events.with_columns(_month())), MONTH, paths)
+    engine.write_parts(events.with_columns(_month()), MONTH, paths, words)
 
 
 def _month() -> nw.Expr:

@@ -34,13 +34,12 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vitrina.errors import DataError
+from vitrina.lake.engine.parts import dictionary_of
 from vitrina.schema import LOOKS
 
 SHARDS: Final = "sequences"
 SUFFIX: Final = ".arrow"
 BUCKET_DIGITS: Final = 2
-BUCKET_BITS: Final = 40
-"""A shopper's number is that of the bucket times 2^BUCKET_BITS, plus the place in the bucket."""
 BUCKETS: Final = tuple(f"{number:02x}" for number in range(16**BUCKET_DIGITS))
 
 SCHEMA: Final = pa.schema(
@@ -69,11 +68,11 @@ def write_shards(
 ) -> None:
     """Write one file in `folder` for each bucket of `events`, without repeated looks.
 
-    events: shopper int64, item int32, kind int16, moment timestamp[us], and of the session named
+    events: shopper int32, item int32, kind int16, moment timestamp[us], and of the session named
     int32 and start timestamp[us], sorted by shopper, moment, item, kind. named: a number among the
     shopper's sessions with a name, in the order of these, from 1; 0 for one that the lake cut, and
-    then `start` tells them apart. users: bucket and key, sorted by both; a shopper is numbered as
-    BUCKET_BITS says. item and kind count in item_ids and event_types, which are sorted.
+    then `start` tells them apart. users: bucket and key, sorted by both. shopper, item and kind
+    are places in users, item_ids and event_types, which are sorted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buckets = users["bucket"].to_numpy()
@@ -82,7 +81,7 @@ def write_shards(
 
     def write(bucket: int, table: pa.Table) -> None:
         first, end = np.searchsorted(buckets, [bucket, bucket + 1])
-        columns = _without_repeated_looks(_with_sessions(_arrays(table)), looks)
+        columns = _without_repeated_looks(_with_sessions(_arrays(table, first)), looks)
         batch = _record_batch(columns, keys.slice(first, end - first), item_ids, event_types)
         with (folder / f"{BUCKETS[bucket]}{SUFFIX}").open("wb") as file:
             with pa.ipc.new_file(file, SCHEMA) as writer:
@@ -94,7 +93,7 @@ def write_shards(
     workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[None]] = deque()
-        for bucket, table in _by_bucket(events):
+        for bucket, table in _by_bucket(events, buckets):
             waiting.append(pool.submit(write, bucket, table))
             if len(waiting) > workers:
                 waiting.popleft().result()
@@ -131,12 +130,14 @@ def _map(path: Path) -> pa.RecordBatch:
     return batch
 
 
-def _by_bucket(events: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+def _by_bucket(
+    events: Iterable[pa.RecordBatch], bucket_of_shopper: NDArray[np.int64]
+) -> Iterator[tuple[int, pa.Table]]:
     """Each bucket's rows, gathered from consecutive batches."""
     rows: list[pa.RecordBatch] = []
     current = -1
     for batch in events:
-        buckets = batch.column("shopper").to_numpy() >> BUCKET_BITS
+        buckets = bucket_of_shopper[batch.column("shopper").to_numpy()]
         cuts = np.flatnonzero(np.diff(buckets)) + 1
         for first, end in zip([0, *cuts], [*cuts, len(buckets)], strict=True):
             if first == end:
@@ -150,11 +151,14 @@ def _by_bucket(events: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table
         yield current, pa.Table.from_batches(rows)
 
 
-def _arrays(bucket: pa.Table) -> dict[str, NDArray[Any]]:
-    """The columns of one bucket; user: int32, moment and start: int64, in microseconds."""
+def _arrays(bucket: pa.Table, first: int) -> dict[str, NDArray[Any]]:
+    """The columns of one bucket, whose shoppers' numbers begin with `first`.
+
+    user: int32, from 0; moment and start: int64, in microseconds.
+    """
     columns = {name: bucket[name].to_numpy() for name in ("item", "kind", "named")}
     moments = {name: bucket[name].cast(pa.int64()).to_numpy() for name in ("moment", "start")}
-    user = (bucket["shopper"].to_numpy() & (2**BUCKET_BITS - 1)).astype(np.int32)
+    user = bucket["shopper"].to_numpy() - np.int32(first)
     return {"user": user, **columns, **moments}
 
 
@@ -219,21 +223,11 @@ def _record_batch(
     return pa.RecordBatch.from_arrays(
         [
             pa.DictionaryArray.from_arrays(user, pa.concat_arrays([keys])),
-            _used(columns["item"], item_ids, np.int32),
-            _used(columns["kind"], event_types, np.int16),
+            dictionary_of(pa.array(columns["item"]), item_ids),
+            dictionary_of(pa.array(columns["kind"]), event_types),
             pa.array(moment, pa.timestamp("us", "UTC")),
             pa.array(pause, pa.duration("us")),
             pa.array(columns["session"]),
         ],
         schema=SCHEMA,
     )
-
-
-def _used(
-    codes: NDArray[np.integer], values: pa.Array, dtype: type[np.integer]
-) -> pa.DictionaryArray:
-    """Codes in `values` as a dictionary column of the values that occur."""
-    occurs = np.zeros(len(values), np.bool_)
-    occurs[codes] = True
-    place = (np.cumsum(occurs) - 1).astype(dtype)
-    return pa.DictionaryArray.from_arrays(place[codes], values.take(np.flatnonzero(occurs)))

@@ -41,17 +41,17 @@ class Timeline:
     repeated: Frame
     codes: Codes
 
-    def decoded(self) -> Frame:
-        """The events in words: EVENT_COLUMNS, START, FILE and ROW, in no order."""
-        events = self.codes.decode(self.events)
-        known = nw.when(~nw.col(_ANONYMOUS)).then(nw.col(KEY))
-        types = events.collect_schema()
+    def stored(self) -> Frame:
+        """The events table: EVENT_COLUMNS, START, FILE and ROW, with numbers for `codes.words`."""
+        types = self.events.collect_schema()
         empty = {
             name: nw.lit(None, {"float64": nw.Float64, "int64": nw.Int64}.get(kind, nw.String))
             for name, kind in EVENT_COLUMNS.items()
-            if name not in (*types, "user_id")
+            if name not in types
         }
-        events = events.with_columns(user_id=known, **empty)
+        known = nw.when(~nw.col(_ANONYMOUS)).then(nw.col(SHOPPER))
+        numbers = {"user_id": known, "item_id": nw.col(ITEM), "event_type": nw.col(KIND)}
+        events = self.events.with_columns(**(empty | numbers))
         return events.select(*EVENT_COLUMNS, START, FILE, ROW)
 
 

@@ -140,10 +140,13 @@ class Engine(Protocol):
         One file or a folder of files, as the engine likes: `partitions.parquet_files` finds them.
         """
 
-    def write_parts(self, frame: Frame, column: str, paths: Mapping[int, Path]) -> None:
+    def write_parts(
+        self, frame: Frame, column: str, paths: Mapping[int, Path], words: Mapping[str, Frame]
+    ) -> None:
         """Write the rows of each value of `column`, and without it, under a path, as
         `write_parquet` does.
 
-        column: an integer. paths: of its values; the rows of others are not written. All lie in
-        one folder.
+        column: an integer. paths: of its values; the rows of others are not written. words: of
+        columns with numbers in place of texts, `place` (the numbers from 0, of the columns' type)
+        and `text`: what is written. Moments without zone are UTC, and written as such.
         """

@@ -19,6 +19,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from vitrina.errors import EngineError, UnreadableFile
 from vitrina.lake.engine.base import LIST_SEPARATOR, ROW, Frame
 from vitrina.lake.engine.files import aside_of, move_into_place, remove
+from vitrina.lake.engine.parts import write_parts
 
 MEMORY_GB: Final = 2.5
 """DuckDB's share of memory; what does not fit goes to a temporary folder on disk."""
@@ -174,27 +175,25 @@ class DuckDBEngine:
         finally:
             remove(aside)
 
-    def write_parts(self, frame: Frame, column: str, paths: Mapping[int, Path]) -> None:
-        if not paths:
-            return
-        folder = next(iter(paths.values())).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = aside_of(folder / column)
+    def write_parts(
+        self, frame: Frame, column: str, paths: Mapping[int, Path], words: Mapping[str, Frame]
+    ) -> None:
+        texts = {
+            name: self.collect(each.sort("place"))["text"].combine_chunks()
+            for name, each in words.items()
+        }
         wanted = frame.filter(nw.col(column).is_in(sorted(paths)))
+        asides = {value: aside_of(path) for value, path in paths.items()}
+        for path in paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _failures():
-                wanted.to_native().write_parquet(
-                    str(aside), compression="zstd", partition_by=[column]
-                )
-            for value, path in paths.items():
-                part = aside / f"{column}={value}"
-                files = list(part.iterdir()) if part.is_dir() else []
-                if len(files) == 1:
-                    move_into_place(files[0], path)
-                elif files:
-                    move_into_place(part, path)
+            write_parts(self.batches(wanted), column, asides, texts)
+            for value, aside in asides.items():
+                if aside.exists():
+                    move_into_place(aside, paths[value])
         finally:
-            remove(aside)
+            for aside in asides.values():
+                remove(aside)
 
 
 def _added(arranged: Frame, columns: Mapping[str, str]) -> Frame:

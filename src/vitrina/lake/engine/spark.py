@@ -201,7 +201,19 @@ class SparkEngine:
         finally:
             remove(aside)
 
-    def write_parts(self, frame: Frame, column: str, paths: Mapping[int, Path]) -> None:
+    def write_parts(
+        self, frame: Frame, column: str, paths: Mapping[int, Path], words: Mapping[str, Frame]
+    ) -> None:
+        for name, texts in words.items():
+            texts = texts.select(nw.col("place").alias(name), _text="text")
+            frame = frame.join(texts, on=name, how="left")
+            frame = frame.with_columns(nw.col("_text").alias(name)).drop("_text")
+        utc = nw.Datetime("us", "UTC")
+        frame = frame.with_columns(
+            nw.col(name).cast(utc)
+            for name, dtype in frame.collect_schema().items()
+            if isinstance(dtype, nw.Datetime)
+        )
         # One after the other: each is spread over the tasks, while a partitioned write would make
         # a file of each task for each part.
         for value, path in paths.items():
