@@ -11,8 +11,10 @@ from shop import tiny_bundle
 from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.registry import Registry
 
-# A busy machine is no fault of what is tested.
-settings.register_profile("vitrina", deadline=None)
+# A busy machine is no fault of what is tested; and what a change has passed, it passes again.
+# To look for more: pytest --hypothesis-profile=search
+settings.register_profile("vitrina", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("vitrina")
 
 
