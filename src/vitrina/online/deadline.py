@@ -42,8 +42,8 @@ _DEAR: Final = ("encoder", "ranker")
 """What a second run does without when the first was stuck nowhere: there is too much to do."""
 _FIRST_RUNS, _SECOND_RUNS = 2, 2
 """Runs at a time: the more share a core, the more of them are late together."""
-_PATIENCE: Final = 0.01
-"""Seconds: a queue in which nobody waits longer empties by itself."""
+_PATIENCE: Final = 0.75
+"""The share of a run's time that may pass in waiting for its turn; the rest is for the work."""
 
 _T = TypeVar("_T")
 
@@ -68,9 +68,9 @@ def deadline_ms(header: str | None, default: float) -> float:
 class Turns:
     """At most `count` at a time; who comes while all are taken waits, for one event loop.
 
-    The first come is served first while waiting is short. Where the first has waited for
-    `_PATIENCE`, there is more to do than time, and the last come is served first (adaptive LIFO;
-    Maurer, "Fail at Scale", ACM Queue 2015): in order, all would be served when it is too late.
+    The first come is served first as long as that is in time. When it no longer is, there is more
+    to do than time, and the last come is served first (adaptive LIFO; Maurer, "Fail at Scale", ACM
+    Queue 2015): in order, all would be served when it is too late.
     """
 
     def __init__(self, count: int) -> None:
@@ -78,20 +78,21 @@ class Turns:
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """A turn, until the block is left."""
+    async def taken(self, late_at: float) -> AsyncIterator[None]:
+        """A turn, until the block is left. late_at: when it would come too late, as
+        `time.perf_counter`."""
         if self._free:
             self._free -= 1
         else:
-            await self._wait()
+            await self._wait(late_at)
         try:
             yield
         finally:
             self._pass_on()
 
-    async def _wait(self) -> None:
+    async def _wait(self, late_at: float) -> None:
         turn = asyncio.get_running_loop().create_future()
-        waiting = time.perf_counter(), turn
+        waiting = late_at, turn
         self._waiting.append(waiting)
         try:
             await turn
@@ -105,8 +106,8 @@ class Turns:
     def _pass_on(self) -> None:
         waiting = self._waiting
         while waiting:
-            late = time.perf_counter() - waiting[0][0] > _PATIENCE
-            _, turn = waiting.pop() if late else waiting.popleft()
+            late_at, _ = waiting[0]
+            _, turn = waiting.pop() if time.perf_counter() > late_at else waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -159,9 +160,10 @@ class Deadlines:
 
         The turn of a run that is given up is passed on, though it may hold its thread.
         """
+        late_at = stages.began + _PATIENCE * (stages.ends - stages.began)
         with anyio.move_on_after(stages.ends - time.perf_counter()):
             try:
-                async with turns.taken():
+                async with turns.taken(late_at):
                     answer = await run_sync(
                         work, stages, abandon_on_cancel=True, limiter=self._threads
                     )
