@@ -2,8 +2,8 @@
 
 Items come in families of alike ones, families lie in clusters, and the sizes of clusters and the
 popularity of items follow Zipf's law. Some directions of the space matter more than others, as in a
-trained one: with the spectra below, an index of as many items as the demo's has to search 64 of its
-1,024 lists to find .99 of what is nearest to shoppers, where the demo's searches 48.
+trained one: with the spectra below, an index of as many items as the demo's has to search 72 of its
+1,024 lists to find .99 of what is nearest to shoppers, where the demo's searches 40.
 
 A history is a few visits, each to one cluster of the shopper's few, where it meets the items that
 many buy. The user tower is untrained, and so it answers with the history's mean and its newest
