@@ -28,6 +28,8 @@ MADE_AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 EVENT_TYPES = tuple(DEFAULT_EVENT_WEIGHTS)
 DEPARTMENTS = ("BAKERY", "DAIRY", "GROCERY", "PRODUCE")
 BRANDS = ("Acme", "Borealis", "Cumulus", None)
+LOCATIONS = ("Lyon", "Nantes", None)
+CONDITIONS = ("new", "used", "new", "new", None)
 
 
 def tiny_bundle(
@@ -121,6 +123,8 @@ def shop_items(rng: np.random.Generator, items: int) -> list[dict[str, Any]]:
                 "price": None if number % 29 == 0 else round(float(rng.uniform(1, 50)), 2),
                 "currency": "USD",
                 "brand": BRANDS[number % len(BRANDS)],
+                "location": LOCATIONS[number % len(LOCATIONS)],
+                "condition": CONDITIONS[number % len(CONDITIONS)],
                 "available": number % 20 != 7,
                 "attributes": json.dumps({"number": number}),
             }

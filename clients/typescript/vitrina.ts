@@ -134,6 +134,8 @@ export interface Recommendations {
   request_id: string
   user_id: string | null
   session_id: string | null
+  /** As the request had it; events may send it along. */
+  device_type: "desktop" | "mobile" | "tablet" | "tv" | "other" | null
   shelf: "for_you" | "discover" | "buy_again"
   /** The rung of the ladder, or `popular`. */
   served_by: string
@@ -322,6 +324,8 @@ export class Vitrina {
     shelf?: "for_you" | "discover" | "buy_again"
     /** Where it is shown. On a product_page, for_you brings no past purchases. */
     surface?: "home" | "product_page" | "cart" | "browse"
+    /** What it is shown on. It changes no answer yet: it is counted, and comes back in the answer for the events that follow it. */
+    device_type?: "desktop" | "mobile" | "tablet" | "tv" | "other" | null
     /** Items that it is shown beside: the product looked at; what lies in the cart, newest last. What is near them is shown too; they themselves are not. */
     seed?: string[]
     /** Items never to be shown. */
@@ -332,6 +336,10 @@ export class Vitrina {
     category?: string[]
     /** Brands. */
     brand?: string[]
+    /** Conditions, such as new or used, as the catalog has it. */
+    condition?: string[]
+    /** Where the items are, as the catalog has it; others are not shown. */
+    location?: string[]
     min_price?: number | null
     max_price?: number | null
     /** Only items that are available. */
@@ -360,6 +368,8 @@ export class Vitrina {
     shelf?: "for_you" | "discover" | "buy_again"
     /** Where it is shown. On a product_page, for_you brings no past purchases. */
     surface?: "home" | "product_page" | "cart" | "browse"
+    /** What it is shown on. It changes no answer yet: it is counted, and comes back in the answer for the events that follow it. */
+    device_type?: "desktop" | "mobile" | "tablet" | "tv" | "other" | null
     /** Items that it is shown beside: the product looked at; what lies in the cart, newest last. What is near them is shown too; they themselves are not. */
     seed?: string[]
     /** Items never to be shown. */
@@ -370,6 +380,10 @@ export class Vitrina {
     category?: string[]
     /** Brands. */
     brand?: string[]
+    /** Conditions, such as new or used, as the catalog has it. */
+    condition?: string[]
+    /** Where the items are, as the catalog has it; others are not shown. */
+    location?: string[]
     min_price?: number | null
     max_price?: number | null
     /** Only items that are available. */
@@ -399,6 +413,8 @@ export class Vitrina {
       shelf?: "for_you" | "discover" | "buy_again"
       /** Where it is shown. On a product_page, for_you brings no past purchases. */
       surface?: "home" | "product_page" | "cart" | "browse"
+      /** What it is shown on. It changes no answer yet: it is counted, and comes back in the answer for the events that follow it. */
+      device_type?: "desktop" | "mobile" | "tablet" | "tv" | "other" | null
       /** Items that it is shown beside: the product looked at; what lies in the cart, newest last. What is near them is shown too; they themselves are not. */
       seed?: string[]
       /** Items never to be shown. */
@@ -409,6 +425,10 @@ export class Vitrina {
       category?: string[]
       /** Brands. */
       brand?: string[]
+      /** Conditions, such as new or used, as the catalog has it. */
+      condition?: string[]
+      /** Where the items are, as the catalog has it; others are not shown. */
+      location?: string[]
       min_price?: number | null
       max_price?: number | null
       /** Only items that are available. */

@@ -70,6 +70,9 @@ IMPRESSION: Final = "impression"
 it is logged with the recommendation and the position, and is in no history and in no table of
 events, so that no user vector depends on what was shown before."""
 
+DeviceType = Literal["desktop", "mobile", "tablet", "tv", "other"]
+"""What a shopper holds in their hands, as a recommendation request says it."""
+
 Purpose = Literal["personalisation", "training", "audiences"]
 PERSONALISATION: Final = "personalisation"
 TRAINING: Final = "training"

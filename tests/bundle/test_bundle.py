@@ -226,6 +226,20 @@ def test_a_file_put_together_by_hand_is_refused_by_name(
         load_bundle(copy)
 
 
+def test_a_bundle_from_before_places_were_coded_has_items_in_none(copy: Path) -> None:
+    arrays = load_file(copy / layout.ITEMS)
+    del arrays["location"], arrays["condition"]
+    save_file(arrays, copy / layout.ITEMS)
+    vocabulary = orjson.loads((copy / layout.VOCABULARY).read_bytes())
+    del vocabulary["locations"], vocabulary["conditions"]
+    (copy / layout.VOCABULARY).write_bytes(orjson.dumps(vocabulary))
+    renew_checksums(copy)
+    facets = load_bundle(copy).catalog.facets
+    assert facets["brand"].having(["acme"]).any()
+    assert not facets["location"].having(["Lyon"]).any()
+    assert not facets["condition"].having(["new"]).any()
+
+
 def test_a_file_that_does_not_belong_is_ignored(copy: Path) -> None:
     (copy / ".DS_Store").write_bytes(b"a file manager was here")
     assert len(load_bundle(copy).item_ids) == 300

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrina.bundle.bundle import Bundle
-from vitrina.bundle.catalog import Catalog, encode_catalog
+from vitrina.bundle.catalog import FACETS, Catalog, encode_catalog
 from vitrina.errors import DataError
 from vitrina.schema import CATEGORY_SEPARATOR, Item
 
@@ -56,7 +56,7 @@ def test_unknown_fields_are_left_out_of_the_json(tmp_path: Path, price: float | 
         "category_path": [],
     }
     assert np.isnan(catalog.price[0])
-    assert catalog.brand[0] == -1
+    assert catalog.facets["brand"].codes[0] == -1
 
 
 def test_a_free_item_keeps_its_price_and_a_sold_out_one_its_state(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ _row = st.fixed_dictionaries(
         "title": st.none() | st.text(st.characters(codec="utf-8")),
         "category_path": st.none() | st.lists(_level, max_size=5).map(CATEGORY_SEPARATOR.join),
         "price": st.none() | st.floats(0, 1e6, width=32),
-        "brand": st.none() | st.text(st.characters(codec="utf-8")),
+        **{field: st.none() | st.text(st.characters(codec="utf-8")) for field in FACETS},
         "available": st.none() | st.booleans(),
     },
 )
@@ -110,8 +110,10 @@ def test_codes_and_json_always_agree(
         assert item.item_id == given_row["item_id"]
         assert item.title == (given_row.get("title") or "")
         assert item.available == catalog.available[row]
-        brand = catalog.brand[row]
-        assert (catalog.brands[brand] if brand >= 0 else None) == item.brand
+        for field in FACETS:
+            facet = catalog.facets[field]
+            code = facet.codes[row]
+            assert (facet.names[code] if code >= 0 else None) == getattr(item, field)
         for level, code in enumerate(catalog.category[row]):
             path = CATEGORY_SEPARATOR.join(item.category_path[: level + 1])
             expected = path if level < len(item.category_path) else None
@@ -121,7 +123,7 @@ def test_codes_and_json_always_agree(
 def test_the_shop_has_items_of_every_kind(bundle: Bundle) -> None:
     catalog = bundle.catalog
     assert np.isnan(catalog.price).any()
-    assert (catalog.brand == -1).any()
+    assert all((facet.codes == -1).any() for facet in catalog.facets.values())
     assert not catalog.available.all()
     assert [catalog.item(row).item_id for row in (0, 150, 299)] == [
         bundle.item_ids[row] for row in (0, 150, 299)

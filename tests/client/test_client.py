@@ -75,6 +75,24 @@ def test_what_is_recorded_is_in_the_next_answer(served: dict[str, str]) -> None:
         assert len(client.similar("item-0003", k=4)) == 4
 
 
+def test_an_event_says_which_answer_it_answers(served: dict[str, str]) -> None:
+    with Client(**served, timeout=PATIENT) as client:
+        answer = client.recommend(user_id="ivy", device_type="mobile", k=2)
+        assert (
+            client.record(
+                *(Event.answering(answer, shown, "impression") for shown in answer.items),
+                Event.answering(answer, answer.items[1], "click"),
+            ).accepted
+            == 3
+        )
+        kept = client.export("ivy")["events"]
+        assert [event["event_type"] for event in kept] == ["impression", "impression", "click"]
+        assert [event["position"] for event in kept] == [1, 2, 2]
+        assert {(event["request_id"], event["device_type"]) for event in kept} == {
+            (answer.request_id, "mobile")
+        }
+
+
 def test_a_batch_answers_each_or_says_why_not(served: dict[str, str]) -> None:
     with Client(**served, timeout=PATIENT) as client:
         good, bad = client.recommend_batch([{"user_id": "bob", "k": 3}, {"k": 0}])
@@ -105,7 +123,7 @@ def test_a_person_is_recognised_shown_and_forgotten(served: dict[str, str]) -> N
         receipt = client.erase("eve")
         assert receipt.deleted["events"] == 1
         assert receipt.receipt_id
-        assert client.export("eve")["events"] == []
+        assert client.export("ivy")["events"] == []
 
 
 def test_the_async_client_makes_the_same_calls(served: dict[str, str]) -> None:

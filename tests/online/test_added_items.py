@@ -89,9 +89,11 @@ def test_what_is_near_a_new_item_is_found_from_it(client: httpx.Client) -> None:
 
 
 def test_new_items_are_filtered_by_as_others_are(client: httpx.Client) -> None:
-    put(client, new(price=900.0, brand="Midas"), new("other", CHEESE, price=950.0, brand="Midas"))
+    there = {"brand": "Midas", "location": "Phrygia"}
+    put(client, new(price=900.0, **there), new("other", CHEESE, price=950.0, **there))
     for filters, found in (
         ({"brand": "midas"}, {"new", "other"}),
+        ({"location": "phrygia"}, {"new", "other"}),
         ({"min_price": 920}, {"other"}),
         ({"brand": "MIDAS", "category": "Bakery"}, {"new"}),
     ):

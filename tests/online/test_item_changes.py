@@ -67,8 +67,9 @@ def test_what_is_sold_out_or_deleted_is_gone_from_the_next_answer(
 
 
 def test_a_new_price_is_shown_and_filtered_by_at_once(client: httpx.Client) -> None:
-    put(client, {"item_id": "item-0003", "price": 999.5, "title": "Gilded rye", "brand": "Midas"})
-    for filters in ({"min_price": 900}, {"brand": "midas"}):
+    changed = {"brand": "Midas", "location": "Phrygia", "condition": "gilded"}
+    put(client, {"item_id": "item-0003", "price": 999.5, "title": "Gilded rye", **changed})
+    for filters in ({"min_price": 900}, *({field: name} for field, name in changed.items())):
         (shown,) = recommend(client, **filters)["items"]
         assert (shown["item_id"], shown["price"]) == ("item-0003", 999.5)
         assert shown["title"] == "Gilded rye"

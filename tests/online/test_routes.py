@@ -25,7 +25,7 @@ def recommend(client: httpx.Client, **params: Any) -> dict[str, Any]:
 def test_an_answer_names_everything_that_made_it(client: httpx.Client, bundle: Bundle) -> None:
     answer = recommend(client, user_id="ada", k=3)
     assert list(answer) == [
-        *("request_id", "user_id", "session_id", "shelf", "served_by", "degraded"),
+        *("request_id", "user_id", "session_id", "device_type", "shelf", "served_by", "degraded"),
         *("user_embedding_version", "item_embedding_version", "bundle", "items"),
         *("cursor", "timings_ms"),
     ]
@@ -60,6 +60,25 @@ def test_get_and_post_answer_alike(client: httpx.Client) -> None:
     assert categories <= {"DAIRY", "BAKERY"}
 
 
+def test_what_is_shown_lies_where_it_is_asked_for(client: httpx.Client) -> None:
+    params = {"user_id": "ada", "location": ["lyon", "Atlantis"], "condition": "USED", "k": 50}
+    got = recommend(client, **params)
+    assert {(item["location"], item["condition"]) for item in got["items"]} == {("Lyon", "used")}
+    assert ids(got) == ids(client.post("/v1/recommendations", json=params).json())
+    assert recommend(client, location="Atlantis")["items"] == []
+
+
+def test_what_it_is_shown_on_is_counted_and_comes_back(client: httpx.Client) -> None:
+    assert recommend(client, user_id="ada")["device_type"] is None
+    posted = {"user_id": "ada", "device_type": "tablet", "surface": "cart"}
+    answer = client.post("/v1/recommendations", json=posted).json()
+    assert answer["device_type"] == "tablet"
+    assert ids(answer) == ids(client.post("/v1/recommendations", json={"user_id": "ada"}).json())
+    counts = client.get("/metrics").text
+    assert 'vitrina_shown_total{device_type="tablet",surface="cart"} 1.0' in counts
+    assert 'vitrina_shown_total{device_type="unknown",surface="home"} 2.0' in counts
+
+
 def test_a_history_may_come_with_the_request(client: httpx.Client) -> None:
     history = [
         {"item_id": "item-0004", "event_type": "purchase", "timestamp": "2026-01-02T00:00:00Z"},
@@ -85,6 +104,7 @@ def test_a_product_page_gets_what_is_like_its_product(client: httpx.Client) -> N
     ("params", "field"),
     [
         ({"surface": "cellar"}, "surface"),
+        ({"device_type": "toaster"}, "device_type"),
         ({"seed": ["", "item-0003"]}, "seed.0"),
         ({"k": 0}, "k"),
         ({"k": 101}, "k"),

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrina.bundle.catalog import CatalogColumns
-from vitrina.rank.rules import Filters, compile_filter
+from vitrina.rank.rules import Facet, Filters, compile_filter
 
 CATEGORIES = ["DAIRY", "DAIRY > MILK", "DAIRY > MILK > GOAT", "FOOD", "FOOD > MILK"]
 BRANDS = ["Acme", "acme foods", "Borealis"]
+CONDITIONS = ["New", "new", "used"]
+LOCATIONS = ["Nantes", "NANTES", "Saint-Étienne"]
 PATHS = {
     name: [CATEGORIES.index(part) for part in parts]
     for name, parts in {
@@ -24,15 +26,17 @@ PATHS = {
 }
 
 price = st.one_of(st.none(), st.integers(0, 5).map(float))
-item = st.tuples(
-    price, st.booleans(), st.sampled_from(sorted(PATHS)), st.sampled_from([-1, 0, 1, 2])
-)
-Item = tuple[float | None, bool, str, int]
+code = st.sampled_from([-1, 0, 1, 2])
+item = st.tuples(price, st.booleans(), st.sampled_from(sorted(PATHS)), code, code, code)
+Item = tuple[float | None, bool, str, int, int, int]
+"""Price, availability, path, and the codes of brand, condition and location."""
 
 filters = st.builds(
     Filters,
     categories=st.lists(st.sampled_from([*CATEGORIES, "dairy>milk", "GONE"]), max_size=2),
     brands=st.lists(st.sampled_from([*BRANDS, "ACME", "Gone"]), max_size=2),
+    conditions=st.lists(st.sampled_from([*CONDITIONS, "Gone"]), max_size=2),
+    locations=st.lists(st.sampled_from([*LOCATIONS, "SAINT-ÉTIENNE"]), max_size=2),
     min_price=price,
     max_price=price,
     available_only=st.booleans(),
@@ -42,25 +46,31 @@ filters = st.builds(
 def columns(items: list[Item]) -> CatalogColumns:
     return CatalogColumns(
         price=np.array([np.nan if p is None else p for p, *_ in items], np.float32),
-        available=np.array([available for _, available, _, _ in items], np.bool_),
-        category=np.array([(PATHS[path] + [-1] * 3)[:3] for *_, path, _ in items], np.int32),
-        brand=np.array([brand for *_, brand in items], np.int32),
+        available=np.array([available for _, available, *_ in items], np.bool_),
+        category=np.array([(PATHS[path] + [-1] * 3)[:3] for _, _, path, *_ in items], np.int32),
         categories=CATEGORIES,
-        brands=BRANDS,
+        facets={
+            "brand": Facet(np.array([brand for *_, brand, _, _ in items], np.int32), BRANDS),
+            "condition": Facet(np.array([held for *_, held, _ in items], np.int32), CONDITIONS),
+            "location": Facet(np.array([place for *_, place in items], np.int32), LOCATIONS),
+        },
     )
 
 
 def passes(asked: Filters, item: Item) -> bool:
-    cost, available, path, brand = item
+    cost, available, path, *codes = item
     if asked.available_only and not available:
         return False
     if asked.categories:
-        wanted = {c.casefold().replace(" > ", ">") for c in asked.categories}
-        if not wanted & {CATEGORIES[code].casefold().replace(" > ", ">") for code in PATHS[path]}:
+        paths = {c.casefold().replace(" > ", ">") for c in asked.categories}
+        if not paths & {CATEGORIES[code].casefold().replace(" > ", ">") for code in PATHS[path]}:
             return False
-    if asked.brands:
-        name = None if brand < 0 else BRANDS[brand].casefold()
-        if name not in {wanted.casefold() for wanted in asked.brands}:
+    asked_names = (asked.brands, asked.conditions, asked.locations)
+    for wanted, names, code in zip(
+        asked_names, (BRANDS, CONDITIONS, LOCATIONS), codes, strict=True
+    ):
+        name = None if code < 0 else names[code].casefold()
+        if wanted and name not in {each.casefold() for each in wanted}:
             return False
     if asked.min_price is not None and not (cost is not None and cost >= asked.min_price):
         return False
@@ -79,10 +89,10 @@ def test_the_mask_is_what_asking_each_item_gives(asked: Filters, items: list[Ite
 
 
 SHELF: list[Item] = [
-    (1.0, True, "goat", 0),
-    (2.0, True, "plant", 1),
-    (None, True, "milk", 2),
-    (3.0, False, "dairy", -1),
+    (1.0, True, "goat", 0, 0, 0),
+    (2.0, True, "plant", 1, 1, 1),
+    (None, True, "milk", 2, 2, 2),
+    (3.0, False, "dairy", -1, -1, -1),
 ]
 
 
@@ -94,6 +104,9 @@ SHELF: list[Item] = [
         (Filters(categories=["Dairy>Milk"]), [0, 2]),
         (Filters(categories=["MILK"]), []),
         (Filters(brands=["ACME"]), [0]),
+        (Filters(conditions=["NEW"]), [0, 1]),
+        (Filters(locations=["nantes", "saint-étienne"]), [0, 1, 2]),
+        (Filters(locations=["Nantes"], conditions=["used"]), []),
         (Filters(min_price=0), [0, 1]),
         (Filters(min_price=2, max_price=2), [1]),
     ],

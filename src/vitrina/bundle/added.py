@@ -19,12 +19,13 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import AddedItems, Bundle
-from vitrina.bundle.catalog import CatalogColumns
+from vitrina.bundle.catalog import FACETS, CatalogColumns
 from vitrina.bundle.item_encoder import ItemEncoder
 from vitrina.bundle.item_fields import Names, prices, shown_fields
 from vitrina.content import ItemContent
 from vitrina.errors import BundleError
 from vitrina.rank.repurchase import repeat_rates
+from vitrina.rank.rules import Facet
 from vitrina.space import FloatMatrix
 from vitrina.state.catalog_changes import ItemChange
 
@@ -78,14 +79,20 @@ def _over(bundle: Bundle, added: AddedItems) -> Bundle:
     """The bundle with these items after its own, in the place of those that it had there."""
     own, catalog, items = bundle.manifest.items, bundle.catalog, list(added.items.values())
     none = np.zeros(len(items), np.int64)
-    categories, brands = Names(catalog.categories), Names(catalog.brands)
+    categories = Names(catalog.categories)
     category = [categories.levels(item["category_path"]) for item in items]
-    brand = [brands.code(item.get("brand")) for item in items]
     available = np.array([item["available"] for item in items], np.bool_)
 
     def lengthened(column: NDArray[_T], more: Sequence[Any] | NDArray[Any]) -> NDArray[_T]:
         further = np.asarray(more, column.dtype).reshape(-1, *column.shape[1:])
         return np.concatenate([column[:own], further])
+
+    def with_names(field: str) -> Facet:
+        facet = catalog.facets[field]
+        names = Names(facet.names)
+        return Facet(
+            lengthened(facet.codes, [names.code(item.get(field)) for item in items]), names.names
+        )
 
     row_of_item = bundle.row_of_item.copy()
     for item_id in () if bundle.added is None else bundle.added.items:
@@ -105,9 +112,8 @@ def _over(bundle: Bundle, added: AddedItems) -> Bundle:
                 price=lengthened(catalog.price, prices(items)),
                 available=lengthened(catalog.available, available),
                 category=lengthened(catalog.category, category),
-                brand=lengthened(catalog.brand, brand),
                 categories=categories.names,
-                brands=brands.names,
+                facets={field: with_names(field) for field in FACETS},
             ),
             listed=None if catalog.listed is None else lengthened(catalog.listed, none == 0),
             lines={own + place: orjson.dumps(item) for place, item in enumerate(items)},

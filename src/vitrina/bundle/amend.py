@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from vitrina.bundle.added import with_added
 from vitrina.bundle.bundle import Bundle
-from vitrina.bundle.catalog import Catalog, CatalogColumns
+from vitrina.bundle.catalog import FACETS, Catalog, CatalogColumns
 from vitrina.bundle.item_fields import Names, prices, shown_fields
 from vitrina.index.base import RowArray
+from vitrina.rank.rules import Facet
 from vitrina.state.catalog_changes import ItemChange
 
 _T = TypeVar("_T", bound=np.generic)
@@ -85,15 +86,17 @@ def _amended(catalog: Catalog, changes: Mapping[int, Mapping[str, Any] | None]) 
     ]
     deleted = np.array([fields is None for fields in changes.values()])
     available = np.array([item["available"] for item in items]) & ~deleted
-    category, brand = base.category[rows], base.brand[rows]
-    categories, brands = Names(catalog.categories), Names(catalog.brands)
+    category, categories = base.category[rows], Names(catalog.categories)
+    codes = {field: base.facets[field].codes[rows] for field in FACETS}
+    names = {field: Names(catalog.facets[field].names) for field in FACETS}
     for place, fields in enumerate(changes.values()):
         if fields is None:
             continue
         if "category_path" in fields:
             category[place] = categories.levels(items[place]["category_path"])
-        if "brand" in fields:
-            brand[place] = brands.code(fields["brand"])
+        for field in FACETS:
+            if field in fields:
+                codes[field][place] = names[field].code(fields[field])
     listed = catalog.listed
     if listed is None and deleted.any():
         listed = np.ones(len(catalog), np.bool_)
@@ -102,13 +105,21 @@ def _amended(catalog: Catalog, changes: Mapping[int, Mapping[str, Any] | None]) 
             price=_set(catalog.price, rows, prices(items)),
             available=_set(catalog.available, rows, available),
             category=_set(catalog.category, rows, category),
-            brand=_set(catalog.brand, rows, brand),
             categories=categories.names,
-            brands=brands.names,
+            facets={
+                field: _facet(catalog.facets[field], rows, codes[field], names[field])
+                for field in FACETS
+            },
         ),
         listed=None if listed is None else _set(listed, rows, ~deleted),
         lines={row: orjson.dumps(item) for row, item in zip(changes, items, strict=True)},
     )
+
+
+def _facet(facet: Facet, rows: RowArray, codes: NDArray[np.int32], names: Names) -> Facet:
+    """The facet with `codes` into `names` at `rows`."""
+    changed = _set(facet.codes, rows, codes)
+    return facet if changed is facet.codes else Facet(changed, names.names)
 
 
 def _set(column: NDArray[_T], rows: RowArray, values: NDArray[_T]) -> NDArray[_T]:

@@ -14,13 +14,14 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.bundle.arrays import map_arrays
-from vitrina.bundle.catalog import Catalog, CatalogColumns
+from vitrina.bundle.catalog import FACETS, Catalog, CatalogColumns
 from vitrina.bundle.files import sha256_of
 from vitrina.bundle.lists import Lists
 from vitrina.bundle.manifest import WAY_OUT, FileEntry, Manifest, read_manifest
 from vitrina.errors import BundleError, SpaceMismatch
 from vitrina.index.base import RowArray, VectorIndex
 from vitrina.index.faiss import FaissIndex
+from vitrina.rank.rules import Facet
 from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, fingerprint
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,9 @@ FILES: Final = (
     METRICS,
 )
 """What every bundle holds beside the manifest and its checksum."""
+
+NAMES_OF: Final = {"brand": "brands", "condition": "conditions", "location": "locations"}
+"""The keys of `VOCABULARY` for each of `catalog.FACETS`; their codes are arrays of `ITEMS`."""
 
 LISTS: Final = "lists.safetensors"
 """Precomputed lists. Bundles from before there were any lack the file, and are served without."""
@@ -261,6 +265,7 @@ def _read_arrays(path: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
         "offsets": (np.int64, (n + 1,)),
     }
     arrays = map_arrays(path)
+    expected |= {field: (np.int32, (n,)) for field in FACETS if field in arrays}
     for name, (dtype, shape) in expected.items():
         found = arrays.get(name)
         if found is None or found.dtype != dtype or found.shape != shape:
@@ -286,8 +291,19 @@ def _load_lists(path: Path, manifest: Manifest, categories: int) -> Lists:
 
 def _load_catalog(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Catalog:
     vocabulary = _read_json(path / VOCABULARY, dict)
-    if missing := {"categories", "brands"} - set(vocabulary):
+    coded = [field for field in FACETS if field in arrays]
+    if missing := {"categories", *(NAMES_OF[field] for field in coded)} - set(vocabulary):
         raise BundleError(f"{path / VOCABULARY} has no '{min(missing)}'. {WAY_OUT}")
+    facets = {field: Facet(arrays[field], vocabulary[NAMES_OF[field]]) for field in coded}
+    for field in FACETS:
+        if field not in arrays:
+            log.warning(
+                "Bundle %s has no codes of each item's %s: an older Vitrina made it. Until a newer "
+                "one is published, nothing passes a filter by it.",
+                path.name,
+                field,
+            )
+            facets[field] = Facet(np.full(len(arrays["price"]), -1, np.int32), [])
     size, end = (path / CATALOG).stat().st_size, int(arrays["offsets"][-1])
     if size != end:
         raise BundleError(
@@ -298,8 +314,7 @@ def _load_catalog(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Catalog:
         price=arrays["price"],
         available=arrays["available"].astype(np.bool_),
         category=arrays["category"],
-        brand=arrays["brand"],
         categories=vocabulary["categories"],
-        brands=vocabulary["brands"],
+        facets=facets,
     )
     return Catalog(columns, path / CATALOG, arrays["offsets"])

@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.errors import DataError
+from vitrina.rank.rules import Facet
 from vitrina.schema import CATEGORY_SEPARATOR, Item
 
 CATEGORY_LEVELS: Final = 3
@@ -35,6 +36,9 @@ ITEM_FIELDS: Final = (
     "attributes",
 )
 
+FACETS: Final = ("brand", "condition", "location")
+"""Fields that filters read by codes: of each, an item has one name at most."""
+
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -43,16 +47,15 @@ class CatalogColumns:
     """What filters and ranking read of each item, in row order.
 
     price float32 [n], NaN where unknown; available bool [n]; category int32 [n, 3]: a code into
-    `categories` per level, -1 where the path is shorter; brand int32 [n]: a code into `brands`,
-    -1 where unknown. `categories` holds full paths of all levels ("A", "A > B", …).
+    `categories` per level, -1 where the path is shorter. `categories` holds full paths of all
+    levels ("A", "A > B", …). facets: one for each of FACETS.
     """
 
     price: NDArray[np.float32]
     available: NDArray[np.bool_]
     category: NDArray[np.int32]
-    brand: NDArray[np.int32]
     categories: list[str]
-    brands: list[str]
+    facets: Mapping[str, Facet]
 
 
 class Catalog:
@@ -67,9 +70,8 @@ class Catalog:
         self.available = columns.available
         self.category = columns.category
         self.narrowest = narrowest_category(columns.category)
-        self.brand = columns.brand
         self.categories = columns.categories
-        self.brands = columns.brands
+        self.facets = columns.facets
         self.listed: NDArray[np.bool_] | None = None
         """[n]: False for items that were deleted since; None while none was."""
         self.sequence = 0
@@ -104,10 +106,10 @@ class Catalog:
         catalog = copy(self)
         catalog._base = self.base
         catalog.price, catalog.available = columns.price, columns.available
-        catalog.category, catalog.brand = columns.category, columns.brand
+        catalog.category, catalog.categories = columns.category, columns.categories
         if columns.category is not self.category:
             catalog.narrowest = narrowest_category(columns.category)
-        catalog.categories, catalog.brands = columns.categories, columns.brands
+        catalog.facets = columns.facets
         catalog.listed = listed
         catalog._amended_lines = {**self._amended_lines, **lines}
         return catalog
@@ -151,8 +153,6 @@ def encode_catalog(
         ]
         for path in set(shown)
     }
-    brand_of = [item.get("brand") or None for item in items]
-    brands, code_of_brand = _vocabulary({brand: brand for brand in brand_of if brand is not None})
     lines = [
         orjson.dumps(_shown_fields(item, path), option=orjson.OPT_SERIALIZE_NUMPY)
         for item, path in zip(items, paths, strict=True)
@@ -163,9 +163,8 @@ def encode_catalog(
         price=np.array([_price(item) for item in items], np.float32),
         available=np.array([_available(item) for item in items], np.bool_),
         category=np.array([codes_of_path[path] for path in shown], np.int32).reshape(-1, 3),
-        brand=np.array([code_of_brand.get(brand, -1) for brand in brand_of], np.int32),
         categories=categories,
-        brands=brands,
+        facets={field: _facet([item.get(field) or None for item in items]) for field in FACETS},
     )
     return columns, b"\n".join(lines) + b"\n", offsets
 
@@ -187,6 +186,13 @@ def _vocabulary(key_of_name: Mapping[str, _Key]) -> tuple[list[str], dict[_Key, 
     """Names in sorted order, and the code of each name's key."""
     names = sorted(key_of_name)
     return names, {key_of_name[name]: code for code, name in enumerate(names)}
+
+
+def _facet(name_of: Sequence[str | None]) -> Facet:
+    """From the name of each item, None for none."""
+    names, code_of = _vocabulary({name: name for name in name_of if name is not None})
+    codes = [-1 if name is None else code_of[name] for name in name_of]
+    return Facet(np.array(codes, np.int32), names)
 
 
 def _price(item: Mapping[str, Any]) -> float:

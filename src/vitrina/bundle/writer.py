@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from vitrina.bundle import bundle as layout
-from vitrina.bundle.catalog import encode_catalog
+from vitrina.bundle.catalog import FACETS, encode_catalog
 from vitrina.bundle.files import complete_or_absent, sha256_of
 from vitrina.bundle.lists import Lists, best_sellers
 from vitrina.bundle.manifest import (
@@ -131,9 +131,8 @@ def _write_items(folder: Path, item_ids: list[str], contents: BundleContents) ->
     columns, lines, offsets = encode_catalog(contents.items)
     (folder / layout.CATALOG).write_bytes(lines)
     _write_json(folder / layout.ITEM_IDS, item_ids)
-    _write_json(
-        folder / layout.VOCABULARY, {"categories": columns.categories, "brands": columns.brands}
-    )
+    names = {layout.NAMES_OF[field]: columns.facets[field].names for field in FACETS}
+    _write_json(folder / layout.VOCABULARY, {"categories": columns.categories, **names})
     Lists(
         contents.covisited,
         best_sellers(
@@ -148,8 +147,8 @@ def _write_items(folder: Path, item_ids: list[str], contents: BundleContents) ->
         "price": columns.price,
         "available": columns.available.astype(np.uint8),
         "category": columns.category,
-        "brand": columns.brand,
         "offsets": offsets,
+        **{field: columns.facets[field].codes for field in FACETS},
     }
     # safetensors writes the underlying buffer as it is, so views must become whole arrays.
     save_file(

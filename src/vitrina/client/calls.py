@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
 from urllib.parse import quote
 
 from vitrina.client.answers import Acknowledged, Erased, Item, Recommendations, Shown
@@ -37,6 +37,22 @@ class Event:
     position: int | None = None
     purposes: Sequence[Literal["personalisation", "training", "audiences"]] | None = None
 
+    @classmethod
+    def answering(cls, answer: Recommendations, shown: Shown, event_type: str) -> Self:
+        """What a shopper did with an item of an answer, or, as `impression`, that they saw it.
+
+        It says all that ties it to the answer: whose, on which device, which request and place.
+        """
+        return cls(
+            shown.item.item_id,
+            event_type,
+            user_id=answer.raw["user_id"],
+            session_id=answer.raw["session_id"],
+            device_type=answer.raw.get("device_type"),
+            request_id=answer.request_id,
+            position=shown.position,
+        )
+
 
 class HistoryEvent(TypedDict, total=False):
     """An event of a history that is sent along; item_id is required."""
@@ -55,11 +71,14 @@ class Wanted(TypedDict, total=False):
     k: int
     shelf: Literal["for_you", "discover", "buy_again"]
     surface: str
+    device_type: Literal["desktop", "mobile", "tablet", "tv", "other"]
     seed: Sequence[str]
     exclude: Sequence[str]
     cursor: str
     category: Sequence[str]
     brand: Sequence[str]
+    condition: Sequence[str]
+    location: Sequence[str]
     min_price: float
     max_price: float
     available: bool

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from vitrina.online.candidates import Shelf
-from vitrina.schema import Purpose
+from vitrina.schema import DeviceType, Purpose
 
 
 class Item(TypedDict):
@@ -42,6 +42,9 @@ class Recommendations(TypedDict):
     request_id: Annotated[str, Field(description="Send it with the events that answer this.")]
     user_id: str | None
     session_id: str | None
+    device_type: Annotated[
+        DeviceType | None, Field(description="As the request had it; events may send it along.")
+    ]
     shelf: Shelf
     served_by: Annotated[str, Field(description="The rung of the ladder, or `popular`.")]
     degraded: Annotated[list[str], Field(description="What failed, and was done without.")]

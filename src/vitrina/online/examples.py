@@ -17,6 +17,8 @@ ITEM: Final[dict[str, Any]] = {
     "price": 1.25,
     "currency": "USD",
     "brand": "National",
+    "location": "Cincinnati",
+    "condition": "new",
     "available": True,
 }
 
@@ -47,7 +49,11 @@ RECOMMENDATION_REQUEST: Final[dict[str, Any]] = {
     "user_id": "1024",
     "k": 10,
     "shelf": "for_you",
+    "surface": "home",
+    "device_type": "mobile",
     "category": ["GROCERY"],
+    "location": ["Cincinnati", "Columbus"],
+    "condition": ["new"],
     "max_price": 5,
 }
 
@@ -55,6 +61,7 @@ RECOMMENDATIONS: Final[dict[str, Any]] = {
     "request_id": "6f9b2f0a8f6d4d6c9f0e6b1c2d3e4f50",
     "user_id": "1024",
     "session_id": None,
+    "device_type": "mobile",
     "shelf": "for_you",
     "served_by": "learned",
     "degraded": [],

@@ -25,7 +25,7 @@ from vitrina.rank.candidates import FIRST_LIST, REPURCHASE, SOURCES, Candidates
 from vitrina.rank.diversity import NO_GROUPS, PAGE, spread
 from vitrina.rank.ranker import Ranker
 from vitrina.rank.rules import Filters
-from vitrina.schema import History
+from vitrina.schema import DeviceType, History
 from vitrina.settings import ServeSettings
 from vitrina.space import UserVector
 from vitrina.state.base import HistoryStore, VectorCache
@@ -48,7 +48,8 @@ class Request:
 
     key: whose stored history to read (`Event.history_key`); None: nobody's. history: used instead
     of the stored one. exclude_seen None: only on the shelf `discover`. surface, seeds, exclude:
-    where it is shown, beside which items, and which items never to show, as in `Query`. shown: what
+    where it is shown, beside which items, and which items never to show, as in `Query`.
+    device_type: on what; no stage reads it. shown: what
     earlier pages of this list have shown, in that order; None: this is the first.
     """
 
@@ -59,6 +60,7 @@ class Request:
     filters: Filters = field(default_factory=Filters)
     exclude_seen: bool | None = None
     surface: Surface = "home"
+    device_type: DeviceType | None = None
     seeds: Sequence[str] = ()
     exclude: Sequence[str] = ()
     shown: Codes | None = None
@@ -102,6 +104,7 @@ class Recommendation:
             "request_id": self.request_id,
             "user_id": self.request.user_id,
             "session_id": self.request.session_id,
+            "device_type": self.request.device_type,
             "shelf": self.shelf,
             "served_by": self.served_by,
             "degraded": self.degraded,

@@ -15,7 +15,15 @@ from vitrina.online.cursor import MAX_CHARS, decode_cursor
 from vitrina.online.problems import MAX_ERRORS, Problem, field_errors
 from vitrina.online.recommender import Request
 from vitrina.rank.rules import Filters
-from vitrina.schema import IMPRESSION, PURPOSES, Event, History, Purpose, anonymous_key
+from vitrina.schema import (
+    IMPRESSION,
+    PURPOSES,
+    DeviceType,
+    Event,
+    History,
+    Purpose,
+    anonymous_key,
+)
 
 MAX_FUTURE = timedelta(minutes=5)
 """How far a client's clock may run ahead of ours."""
@@ -47,7 +55,7 @@ def _plausible(moment: datetime) -> datetime:
     return utc
 
 
-LISTS: Final = ("seed", "exclude", "category", "brand")
+LISTS: Final = ("seed", "exclude", "category", "brand", "condition", "location")
 """Fields of a recommendation request that hold several values; a single one may stand alone."""
 
 
@@ -145,6 +153,11 @@ class RecommendationIn(StrictIn):
         "home",
         description="Where it is shown. On a product_page, for_you brings no past purchases.",
     )
+    device_type: DeviceType | None = Field(
+        None,
+        description="What it is shown on. It changes no answer yet: it is counted, and comes back "
+        "in the answer for the events that follow it.",
+    )
     seed: list[Id] = Field(
         default_factory=list,
         max_length=100,
@@ -163,6 +176,13 @@ class RecommendationIn(StrictIn):
         default_factory=list, description="Category paths ('A > B'); subtrees are included."
     )
     brand: list[str] = Field(default_factory=list, description="Brands.")
+    condition: list[str] = Field(
+        default_factory=list, description="Conditions, such as new or used, as the catalog has it."
+    )
+    location: list[str] = Field(
+        default_factory=list,
+        description="Where the items are, as the catalog has it; others are not shown.",
+    )
     min_price: Price | None = None
     max_price: Price | None = None
     available: bool = Field(True, description="Only items that are available.")
@@ -245,12 +265,15 @@ def parse_recommendation(values: dict[str, Any]) -> Request:
         filters=Filters(
             categories=tuple(wanted.category),
             brands=tuple(wanted.brand),
+            conditions=tuple(wanted.condition),
+            locations=tuple(wanted.location),
             min_price=wanted.min_price,
             max_price=wanted.max_price,
             available_only=wanted.available,
         ),
         exclude_seen=wanted.exclude_seen,
         surface=wanted.surface,
+        device_type=wanted.device_type,
         seeds=wanted.seed,
         exclude=wanted.exclude,
         shown=None if wanted.cursor is None else decode_cursor(wanted.cursor),

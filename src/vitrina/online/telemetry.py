@@ -61,6 +61,12 @@ class Telemetry:
             ["shelf", "rung"],
             registry=self.registry,
         )
+        self._shown = Counter(
+            "vitrina_shown",
+            "Recommendations by where they are shown, and on what ('unknown': not said).",
+            ["surface", "device_type"],
+            registry=self.registry,
+        )
         self._degraded = Counter(
             "vitrina_degraded",
             "Stages that failed and were answered by their fallback.",
@@ -122,6 +128,8 @@ class Telemetry:
         for stage, milliseconds in answer.timings_ms.items():
             self._stage_seconds[stage].observe(milliseconds / 1e3)
         self._served.labels(answer.shelf, answer.served_by).inc()
+        request = answer.request
+        self._shown.labels(request.surface, request.device_type or "unknown").inc()
         if answer.cached is not None:
             self._cache.labels("hit" if answer.cached else "miss").inc()
         if answer.stale_seconds is not None:

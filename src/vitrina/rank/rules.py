@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,15 +17,42 @@ from vitrina.schema import CATEGORY_SEPARATOR
 class Filters:
     """What may be shown. Within a field any value will do; all fields have to pass.
 
-    categories: category paths, each standing for its whole subtree. Items without a price pass
-    no price bound.
+    categories: category paths, each standing for its whole subtree. brands, conditions, locations:
+    whole names, in any case. Items without a price pass no price bound.
     """
 
     categories: Sequence[str] = ()
     brands: Sequence[str] = ()
+    conditions: Sequence[str] = ()
+    locations: Sequence[str] = ()
     min_price: float | None = None
     max_price: float | None = None
     available_only: bool = True
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A field of which an item has one name at most.
+
+    codes int32 [n]: each item's place in `names`, -1 for none.
+    """
+
+    codes: NDArray[np.int32]
+    names: list[str]
+
+    def having(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Mask [n] of the items that have one of these names."""
+        wanted = np.zeros(len(self.names) + 1, np.bool_)  # the last is where code -1 looks
+        wanted[[code for name in names for code in self._codes_of.get(name.casefold(), ())]] = True
+        return wanted[self.codes]
+
+    @cached_property
+    def _codes_of(self) -> Mapping[str, list[int]]:
+        """By name, whatever its case."""
+        codes: dict[str, list[int]] = {}
+        for code, name in enumerate(self.names):
+            codes.setdefault(name.casefold(), []).append(code)
+        return codes
 
 
 class FilterColumns(Protocol):
@@ -43,16 +71,12 @@ class FilterColumns(Protocol):
         """[n, levels]: codes into `categories`, -1 for none."""
 
     @property
-    def brand(self) -> NDArray[np.int32]:
-        """[n]: codes into `brands`, -1 for none."""
-
-    @property
     def categories(self) -> Sequence[str]:
         """Full category paths of all levels, in one code space."""
 
     @property
-    def brands(self) -> Sequence[str]:
-        """Brand names."""
+    def facets(self) -> Mapping[str, Facet]:
+        """`brand`, `condition` and `location`."""
 
 
 def compile_filter(filters: Filters, columns: FilterColumns) -> NDArray[np.bool_] | None:
@@ -68,8 +92,13 @@ def compile_filter(filters: Filters, columns: FilterColumns) -> NDArray[np.bool_
     if filters.categories:
         codes = _codes([_canonical_path(path) for path in filters.categories], columns.categories)
         require(np.asarray(np.isin(columns.category, codes).any(axis=1)))
-    if filters.brands:
-        require(np.isin(columns.brand, _codes(filters.brands, columns.brands)))
+    for field, names in (
+        ("brand", filters.brands),
+        ("condition", filters.conditions),
+        ("location", filters.locations),
+    ):
+        if names:
+            require(columns.facets[field].having(names))
     if filters.min_price is not None:
         require(columns.price >= filters.min_price)
     if filters.max_price is not None:
