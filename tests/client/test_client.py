@@ -123,7 +123,7 @@ def test_a_person_is_recognised_shown_and_forgotten(served: dict[str, str]) -> N
         receipt = client.erase("eve")
         assert receipt.deleted["events"] == 1
         assert receipt.receipt_id
-        assert client.export("ivy")["events"] == []
+        assert client.export("eve")["events"] == []
 
 
 def test_the_async_client_makes_the_same_calls(served: dict[str, str]) -> None:
