@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shop import tiny_bundle
 from vitrina.bundle.amend import amend
 from vitrina.bundle.bundle import Bundle, load_bundle
-from vitrina.rank.rules import Filters, compile_filter
+from vitrina.filters import Filters, compile_filter
 from vitrina.state.catalog_changes import ItemChange, SqliteCatalogChanges
 
 MADE_US = 1_767_603_600_000_000  # 2026-01-05 09:00, when the tiny shop's bundle was made

@@ -23,8 +23,8 @@ from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.manifest import MANIFEST, MANIFEST_SHA256, read_manifest, write_manifest
 from vitrina.bundle.writer import BundleContents, file_entry, write_bundle
 from vitrina.errors import BundleError, SpaceMismatch
+from vitrina.filters import Filters, compile_filter
 from vitrina.index.base import VectorIndex
-from vitrina.rank.rules import Filters, compile_filter
 from vitrina.space import EmbeddingSpace, Vectors
 
 ALL_FILES = (*layout.FILES, MANIFEST, MANIFEST_SHA256)
@@ -180,7 +180,7 @@ def test_vectors_tower_or_ids_of_another_space_are_refused(
 
 def test_an_index_of_fewer_items_is_refused(copy: Path) -> None:
     index = load_bundle(copy).index
-    index.remove(np.array([0]))
+    index.delete(np.array([0]))
     index.save(copy / layout.INDEX)
     renew_checksums(copy)
     with pytest.raises(SpaceMismatch, match=r"299 vectors.*300 items"):

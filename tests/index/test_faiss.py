@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrina.errors import BundleError, DataError, SpaceMismatch
+from vitrina.filters import Filters, Selection
 from vitrina.index.base import IndexInfo
 from vitrina.index.faiss import FaissIndex, list_count
 from vitrina.index.recall import overlap, recall_at_k
@@ -109,12 +110,25 @@ def test_a_search_leaves_the_threads_setting_alone() -> None:
 @pytest.mark.parametrize("allowed", [np.ones(10, np.int64), np.ones((2, 10), bool)])
 def test_a_filter_that_is_no_mask_is_refused(allowed: np.ndarray) -> None:
     with pytest.raises(ValueError, match="bool array"):
-        FaissIndex.build(some_vectors(10)).search(some_vectors(1), 3, allowed)
+        FaissIndex.build(some_vectors(10)).search(some_vectors(1), 3, Selection(Filters(), allowed))
 
 
-def test_zero_neighbours_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        FaissIndex.build(some_vectors(10)).search(some_vectors(1), 0)
+def test_rows_past_the_masks_end_may_not_be_returned() -> None:
+    allowed = Selection(Filters(), np.ones(10, bool))
+    assert FaissIndex.build(some_vectors(50)).search(some_vectors(3), 20, allowed)[1].max() < 10
+
+
+def test_a_loaded_index_can_be_changed_and_its_file_stays_as_it_was(tmp_path: Path) -> None:
+    for kind in ("exact", "ivf"):
+        settings, path = IndexSettings(kind=kind), tmp_path / kind
+        build_index(some_vectors(3000), settings, some_vectors(50, 1))[0].save(path)
+        before = path.read_bytes()
+        loaded = FaissIndex.load(path, SPACE)
+        loaded.upsert(np.array([3000]), some_vectors(1, 2))
+        assert loaded.search(some_vectors(1, 2), 1)[1][0, 0] == 3000
+        loaded.delete(np.array([3000]))
+        assert loaded.search(some_vectors(1, 2), 1)[1][0, 0] != 3000
+        assert path.read_bytes() == before
 
 
 def test_overlap_counts_the_share_of_the_truth_that_was_found() -> None:

@@ -16,6 +16,7 @@ import served
 from served import ids, serving, shop_settings
 from shop import tiny_bundle
 from vitrina.bundle.registry import Registry
+from vitrina.filters import Filters, Selection
 from vitrina.index.faiss import FaissIndex
 from vitrina.online.added import WithAdded
 from vitrina.online.app import create_app
@@ -208,7 +209,8 @@ def test_index_and_added_items_are_searched_as_one(data: st.DataObject) -> None:
     space = EmbeddingSpace("items_v1", 4, "f")
     values = normalise(rng.standard_normal((own + more, 4)))
     queries = Vectors(space, normalise(rng.standard_normal((data.draw(st.integers(1, 3)), 4))))
-    allowed = data.draw(st.one_of(st.none(), st.just(rng.random(own + more) < 0.5)))
+    mask = data.draw(st.one_of(st.none(), st.just(rng.random(own + more) < 0.5)))
+    allowed = Selection(Filters(), mask)
     k = data.draw(st.integers(1, 100))
     index = WithAdded(FaissIndex.build(Vectors(space, values[:own])), own, values[own:])
     scores, rows = index.search(queries, k, allowed)

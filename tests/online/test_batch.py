@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from served import ids
 from vitrina.bundle.bundle import Bundle
 from vitrina.encoding import EncodedHistory
+from vitrina.filters import EVERYTHING, Filters
 from vitrina.index.faiss import FaissIndex
 from vitrina.online.recommender import Recommender, Request
 from vitrina.online.user_vector import OnnxEncoder
-from vitrina.rank.rules import Filters
 from vitrina.schema import Event, History
 from vitrina.settings import ServeSettings
 from vitrina.space import FloatMatrix, Vectors
@@ -68,7 +68,7 @@ def test_encoder_and_index_are_asked_once(bundle: Bundle, monkeypatch: pytest.Mo
     search, encode = FaissIndex.search, OnnxEncoder.many
 
     def counted_search(
-        self: FaissIndex, queries: Vectors, k: int, allowed: Any = None
+        self: FaissIndex, queries: Vectors, k: int, allowed: Any = EVERYTHING
     ) -> tuple[np.ndarray, np.ndarray]:
         asked.append(len(queries))
         return search(self, queries, k, allowed)
@@ -107,7 +107,7 @@ def test_an_event_after_the_preparation_counts(bundle: Bundle) -> None:
 
 def test_what_fails_for_all_is_left_to_each(bundle: Bundle) -> None:
     class BrokenIndex(FaissIndex):
-        def search(self, queries: Vectors, k: int, allowed: Any = None) -> Any:
+        def search(self, queries: Vectors, k: int, allowed: Any = EVERYTHING) -> Any:
             raise RuntimeError("the index is on fire")
 
     state = SqliteState(None)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.catalog import Catalog
+from vitrina.filters import EVERYTHING, Filters
 from vitrina.index.base import RowArray
 from vitrina.index.faiss import FaissIndex
 from vitrina.online.candidates import Shelf, Surface
 from vitrina.online.recommender import Recommendation, Recommender, Request
 from vitrina.rank.candidates import REPURCHASE, SOURCES
-from vitrina.rank.rules import Filters
 from vitrina.schema import Event, History
 from vitrina.settings import ServeSettings
 from vitrina.space import Vectors
@@ -54,7 +54,7 @@ class BrokenIndex(FaissIndex):
     """An index whose searches fail, as a damaged or missing library makes them."""
 
     def search(
-        self, queries: Vectors, k: int, allowed: object = None
+        self, queries: Vectors, k: int, allowed: object = EVERYTHING
     ) -> tuple[np.ndarray, RowArray]:
         raise RuntimeError("the index is on fire\nand this line is not for shoppers")
 

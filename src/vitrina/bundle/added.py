@@ -24,8 +24,8 @@ from vitrina.bundle.item_encoder import ItemEncoder
 from vitrina.bundle.item_fields import Names, prices, shown_fields
 from vitrina.content import ItemContent
 from vitrina.errors import BundleError
+from vitrina.filters import Facet
 from vitrina.rank.repurchase import repeat_rates
-from vitrina.rank.rules import Facet
 from vitrina.space import FloatMatrix
 from vitrina.state.catalog_changes import ItemChange
 

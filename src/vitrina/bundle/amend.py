@@ -20,8 +20,8 @@ from vitrina.bundle.added import with_added
 from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.catalog import FACETS, Catalog, CatalogColumns
 from vitrina.bundle.item_fields import Names, prices, shown_fields
+from vitrina.filters import Facet
 from vitrina.index.base import RowArray
-from vitrina.rank.rules import Facet
 from vitrina.state.catalog_changes import ItemChange
 
 _T = TypeVar("_T", bound=np.generic)

@@ -19,9 +19,9 @@ from vitrina.bundle.files import sha256_of
 from vitrina.bundle.lists import Lists
 from vitrina.bundle.manifest import WAY_OUT, FileEntry, Manifest, read_manifest
 from vitrina.errors import BundleError, SpaceMismatch
+from vitrina.filters import Facet
 from vitrina.index.base import RowArray, VectorIndex
 from vitrina.index.faiss import FaissIndex
-from vitrina.rank.rules import Facet
 from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, fingerprint
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.errors import DataError
-from vitrina.rank.rules import Facet
+from vitrina.filters import Facet, NamedField, unknown_field
 from vitrina.schema import CATEGORY_SEPARATOR, Item
 
 CATEGORY_LEVELS: Final = 3
@@ -72,6 +72,7 @@ class Catalog:
         self.narrowest = narrowest_category(columns.category)
         self.categories = columns.categories
         self.facets = columns.facets
+        self._paths = Facet(columns.category, columns.categories)
         self.listed: NDArray[np.bool_] | None = None
         """[n]: False for items that were deleted since; None while none was."""
         self.sequence = 0
@@ -84,6 +85,14 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.price)
+
+    def having(self, field: NamedField, names: Sequence[str]) -> NDArray[np.bool_]:
+        """As `filters.FilterColumns.having`, by category and by each of FACETS."""
+        if field == "category":
+            return self._paths.having(names)
+        if field not in self.facets:
+            raise unknown_field(field, ("category", *self.facets))
+        return self.facets[field].having(names)
 
     def stocked(self, price: NDArray[np.float32], available: NDArray[np.bool_]) -> Catalog:
         """The same items at other prices (NaN: unknown) and with other ones to be had, each [n]."""
@@ -109,6 +118,7 @@ class Catalog:
         catalog.category, catalog.categories = columns.category, columns.categories
         if columns.category is not self.category:
             catalog.narrowest = narrowest_category(columns.category)
+            catalog._paths = Facet(columns.category, columns.categories)
         catalog.facets = columns.facets
         catalog.listed = listed
         catalog._amended_lines = {**self._amended_lines, **lines}

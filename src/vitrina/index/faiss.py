@@ -22,7 +22,8 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.errors import BundleError, DataError, SpaceMismatch
-from vitrina.index.base import RowArray
+from vitrina.filters import EVERYTHING, Selection
+from vitrina.index.base import Found, IndexStats, RowArray
 from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, require_same_space
 
 SEED: Final = 1234
@@ -37,7 +38,7 @@ TUNED_K: Final = 500
 class FaissIndex:
     """Inner product search with FAISS: `IndexFlatIP`, or inverted lists of float16.
 
-    Searches may run in parallel; `add` and `remove` must not run beside anything else.
+    Searches may run in parallel; `upsert` and `delete` must not run beside anything else.
     """
 
     def __init__(self, space: EmbeddingSpace, index: Any) -> None:
@@ -58,7 +59,7 @@ class FaissIndex:
     def build_exact(cls, vectors: Vectors) -> Self:
         """An index that compares a query with every vector."""
         index = cls(vectors.space, faiss.IndexIDMap(faiss.IndexFlatIP(vectors.space.dim)))
-        index.add(np.arange(len(vectors)), vectors)
+        index.upsert(np.arange(len(vectors)), vectors)
         return index
 
     @classmethod
@@ -77,7 +78,7 @@ class FaissIndex:
         ivf.cp.seed = SEED
         ivf.train(np.ascontiguousarray(vectors.values))
         index = cls(vectors.space, ivf)
-        index.add(np.arange(len(vectors)), vectors)
+        index.upsert(np.arange(len(vectors)), vectors)
         return index
 
     @property
@@ -101,15 +102,12 @@ class FaissIndex:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def search(
-        self, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.float32], RowArray]:
-        """The k best rows a query: scores float32 [n, k] and rows int64 [n, k].
+    def search(self, queries: Vectors, k: int, allowed: Selection = EVERYTHING) -> Found:
+        """The k best rows a query, of those that the mask allows.
 
-        allowed bool [items]: rows that may be returned; rows past its end may not. None allows
-        all. The sparser the filter, the more lists are probed, up to all of them; a query that
+        The sparser the filter, the more lists are probed, up to all of them; a query that
         still finds fewer rows than pass the filter is answered by a scan of every list. FAISS's
-        form of an array that cannot be written to is kept until another one comes.
+        form of a mask that cannot be written to is kept until another one comes.
         """
         require_same_space(queries.space, self.space, "query", "index")
         if k < 1:
@@ -117,7 +115,7 @@ class FaissIndex:
         values = np.ascontiguousarray(queries.values, dtype=np.float32)
         if not np.isfinite(values).all():
             raise DataError("A query vector holds NaN or infinity; nothing can be near it.")
-        selector, passing = self._selector(allowed)
+        selector, passing = self._selector(allowed.mask)
         lists = self._lists_to_probe(k, passing)
         scores, rows = self._search(values, k, selector, lists)
         if lists < self.nlist:
@@ -127,8 +125,8 @@ class FaissIndex:
         scores[rows < 0] = -np.inf
         return scores, rows
 
-    def add(self, rows: RowArray, vectors: Vectors) -> None:
-        """Add vectors under new row numbers; a row already present is an error."""
+    def upsert(self, rows: RowArray, vectors: Vectors) -> None:
+        """Set the vectors of rows, new ones or known ones; found by the next search."""
         require_same_space(vectors.space, self.space, "new vectors", "index")
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         if rows.shape != (len(vectors),):
@@ -137,17 +135,18 @@ class FaissIndex:
         if len(rows) and rows.min() < 0:
             raise ValueError(f"Row numbers start at 0; found {rows.min()}.")
         distinct, counts = np.unique(rows, return_counts=True)
-        repeated = distinct[(counts > 1) | self._contains(distinct)]
+        repeated = distinct[counts > 1]
         if len(repeated):
             raise ValueError(
-                f"Row {repeated[0]} is already in the index or given twice ({len(repeated)} such "
-                f"rows). Remove it before adding it again."
+                f"Row {repeated[0]} is given twice ({len(repeated)} such rows); a row has one "
+                f"vector."
             )
+        self.delete(rows)
         self._unmap()
         self._index.add_with_ids(np.ascontiguousarray(vectors.values, dtype=np.float32), rows)
         self._mark(rows, True)
 
-    def remove(self, rows: RowArray) -> None:
+    def delete(self, rows: RowArray) -> None:
         """Remove rows; rows not present are ignored."""
         rows = np.asarray(rows, dtype=np.int64)
         present = rows[self._contains(rows)]
@@ -155,6 +154,12 @@ class FaissIndex:
             self._unmap()
             self._index.remove_ids(present)
             self._mark(present, False)
+
+    def stats(self) -> IndexStats:
+        """Items, and how they are searched."""
+        return IndexStats(
+            self.kind, len(self), details={"nlist": self.nlist, "nprobe": self.nprobe}
+        )
 
     def save(self, path: Path) -> None:
         """Write one file: a FAISS index (`faiss.read_index` reads it), then a line of JSON.
@@ -194,9 +199,7 @@ class FaissIndex:
                 self.nprobe = nprobe
             self._mapped = None
 
-    def _search(
-        self, values: FloatMatrix, k: int, selector: Any, lists: int
-    ) -> tuple[NDArray[np.float32], RowArray]:
+    def _search(self, values: FloatMatrix, k: int, selector: Any, lists: int) -> Found:
         if self.kind == "ivf":
             params = faiss.SearchParametersIVF(sel=selector, nprobe=lists)
         else:
@@ -215,7 +218,7 @@ class FaissIndex:
             return usual[1:]
         if allowed.dtype != np.bool_ or allowed.ndim != 1:
             raise ValueError(
-                f"allowed is a bool array with one entry an item; found {allowed.dtype} of shape "
+                f"A mask is a bool array with one entry an item; found {allowed.dtype} of shape "
                 f"{allowed.shape}."
             )
         size = min(len(allowed), len(self._present))
@@ -227,7 +230,7 @@ class FaissIndex:
 
     def _lists_to_probe(self, k: int, passing: int) -> int:
         """As many lists as hold, on average, the candidates that `nprobe` lists hold unfiltered."""
-        scarcity = len(self) / max(passing, 1) * max(1.0, k / TUNED_K)
+        scarcity = max(len(self), 1) / max(passing, 1) * max(1.0, k / TUNED_K)
         return min(self.nlist, math.ceil(self.nprobe * scarcity))
 
     def _contains(self, rows: RowArray) -> NDArray[np.bool_]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vitrina.index.base import RowArray
-from vitrina.online.batch import Searcher
+from vitrina.filters import EVERYTHING, Selection
+from vitrina.index.base import Found, Searcher
 from vitrina.space import FloatMatrix, Vectors
 
 
@@ -20,14 +19,12 @@ class WithAdded:
         self._own = own
         self._added = added
 
-    def search(
-        self, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.float32], RowArray]:
-        """As `VectorIndex.search`; allowed has an entry for each added item, too."""
+    def search(self, queries: Vectors, k: int, allowed: Selection = EVERYTHING) -> Found:
+        """As `Searcher.search`; the mask has an entry for each added item, too."""
         scores, rows = self._index.search(queries, k, allowed)
         near = queries.values @ self._added.T
-        if allowed is not None:
-            near = np.where(allowed[self._own :], near, np.float32(-np.inf))
+        if allowed.mask is not None:
+            near = np.where(allowed.mask[self._own :], near, np.float32(-np.inf))
         nearest = np.arange(near.shape[1])[None].repeat(len(near), axis=0)
         if near.shape[1] > k:
             nearest = np.argpartition(-near, k - 1, axis=1)[:, :k]

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vitrina.encoding import EncodedHistory
-from vitrina.index.base import RowArray
-from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, require_same_space
+from vitrina.filters import EVERYTHING, Selection
+from vitrina.index.base import Found, RowArray, Searcher
+from vitrina.space import FloatMatrix, Vectors, require_same_space
 
 ENCODED_AT_ONCE: Final = 64
 """Histories of like length in one run of the encoder, so that little of it is padding."""
@@ -33,19 +31,6 @@ class Encoder(Protocol):
 
     def many(self, histories: Sequence[EncodedHistory], vectors_of: VectorsOf) -> FloatMatrix:
         """B histories of one event or more, with the vectors of items by rows → [B, dim]."""
-        ...
-
-
-class Searcher(Protocol):
-    """What finds the nearest items (`index.base.VectorIndex` does)."""
-
-    @property
-    def space(self) -> EmbeddingSpace: ...
-
-    def search(
-        self, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.float32], RowArray]:
-        """As `VectorIndex.search`."""
         ...
 
 
@@ -75,9 +60,7 @@ class RememberedEncoder:
 class RememberedSearches:
     """An index that knows the neighbours of some vectors already."""
 
-    def __init__(
-        self, index: Searcher, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None
-    ) -> None:
+    def __init__(self, index: Searcher, queries: Vectors, k: int, allowed: Selection) -> None:
         """Searches for all queries at once. Raises what the index does."""
         self._index = index
         self._allowed = allowed
@@ -89,10 +72,8 @@ class RememberedSearches:
             for place, query in enumerate(queries.values)
         }
 
-    def search(
-        self, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.float32], RowArray]:
-        """As `VectorIndex.search`; for fewer neighbours than remembered, the first of them."""
+    def search(self, queries: Vectors, k: int, allowed: Selection = EVERYTHING) -> Found:
+        """As `Searcher.search`; for fewer neighbours than remembered, the first of them."""
         require_same_space(queries.space, self.space, "query", "index")
         if k <= self._k and allowed is self._allowed and len(queries) == 1:
             found = self._found.get(queries.values[0].tobytes())

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
-from vitrina.index.base import RowArray
+from vitrina.filters import Filters, Selection, select
+from vitrina.index.base import RowArray, Searcher
 from vitrina.online.added import WithAdded
-from vitrina.online.batch import RememberedSearches, Searcher
+from vitrina.online.batch import RememberedSearches
 from vitrina.online.breaker import Skipped, describe
 from vitrina.online.stages import Stages
 from vitrina.online.stand_ins import StandIns
@@ -29,7 +30,6 @@ from vitrina.rank.candidates import (
     merge,
 )
 from vitrina.rank.repurchase import RepurchaseModel
-from vitrina.rank.rules import FilterColumns, Filters, compile_filter
 from vitrina.schema import History, Purchases
 from vitrina.space import UserVector, Vectors
 
@@ -89,13 +89,13 @@ def take(candidates: Candidates, positions: slice) -> Candidates:
     )
 
 
-def _kept(mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    """The mask as nobody can change it, whose form for the index is then kept, too."""
-    if mask is None:
-        return None
-    mask = mask.view()
+def _kept(selection: Selection) -> Selection:
+    """With a mask that nobody can change, whose form for the index is then kept, too."""
+    if selection.mask is None:
+        return selection
+    mask = selection.mask.view()
     mask.flags.writeable = False
-    return mask
+    return Selection(selection.filters, mask)
 
 
 class Retriever:
@@ -107,9 +107,8 @@ class Retriever:
         self._index: Searcher = bundle.index
         if bundle.added is not None:
             self._index = WithAdded(bundle.index, len(bundle.vectors), bundle.added.vectors)
-        self._columns: FilterColumns = bundle.catalog
         self._no_filter = Filters()
-        self._available = _kept(compile_filter(self._no_filter, self._columns))
+        self._available = _kept(select(self._no_filter, bundle.catalog))
         self._stand_ins = StandIns(bundle, count)
         self._repurchase = RepurchaseModel.from_json(bundle.ranking.get("repurchase", {}))
 
@@ -135,7 +134,7 @@ class Retriever:
         popularity list for a shelf that would be empty; they keep to the filters, too. No
         candidates at all means that nothing in the catalog passes.
         """
-        allowed = self.compile(query.filters)
+        allowed = self.select(query.filters)
         seeds = self._rows(query.seeds)
         never = np.concatenate([seeds, self._rows(query.exclude)])
         hidden = np.concatenate([never, self._seen(query)]) if query.exclude_seen else never
@@ -143,12 +142,12 @@ class Retriever:
         finders: dict[int, Callable[[], Candidates]] = {
             ANN: lambda: self._nearest(query.vector, allowed, len(hidden), stages),
             SIMILAR: lambda: self._near_seeds(steering, allowed, len(hidden), stages),
-            REPURCHASE: lambda: self._bought_before(query, allowed),
+            REPURCHASE: lambda: self._bought_before(query, allowed.mask),
         }
         parts = []
         for source in query.sources:
             if source == ANN and query.vector is None:
-                parts.append(self._stand_ins.near(self._recent(query), allowed, hidden))
+                parts.append(self._stand_ins.near(self._recent(query), allowed.mask, hidden))
                 continue
             try:
                 parts.append(finders[source]())
@@ -158,19 +157,19 @@ class Retriever:
                 stages.degraded.append(
                     f"candidates: the source '{SOURCES[source]}' failed ({describe(error)})"
                 )
-                parts.append(self._stand_ins.near(self._recent(query), allowed, hidden))
+                parts.append(self._stand_ins.near(self._recent(query), allowed.mask, hidden))
         candidates = merge(*parts)
         if len(hidden):
             candidates = candidates.keep(~np.isin(candidates.rows, hidden))
         for left_out in (hidden, never):  # rather something seen before than an empty shelf
             if len(candidates):
                 break
-            candidates = self._stand_ins.popular(allowed, left_out)
+            candidates = self._stand_ins.popular(allowed.mask, left_out)
         return self._steered(candidates, query.vector, steering)
 
     def popular(self, filters: Filters, never: Iterable[str]) -> Candidates:
         """The most popular items that pass, but for those that are not to be shown."""
-        return self._stand_ins.popular(self.compile(filters), self._rows(never))
+        return self._stand_ins.popular(self.select(filters).mask, self._rows(never))
 
     def similar(self, row: int, k: int, stages: Stages) -> Candidates:
         """The k available items nearest to an item, without the item itself."""
@@ -181,21 +180,22 @@ class Retriever:
     def going_with(self, row: int, k: int) -> Candidates:
         """The same without the index: what the precomputed lists have for an item."""
         item = np.array([row])
-        return take(self._stand_ins.near(item, self._available, item), slice(k))
+        return take(self._stand_ins.near(item, self._available.mask, item), slice(k))
 
-    def compile(self, filters: Filters) -> NDArray[np.bool_] | None:
-        """Mask [items] of what passes, or None for everything; the usual one is kept ready."""
+    def select(self, filters: Filters) -> Selection:
+        """What passes; the usual selection is kept ready."""
         if filters == self._no_filter:
             return self._available
-        passing, listed = compile_filter(filters, self._columns), self._bundle.catalog.listed
+        catalog = self._bundle.catalog
+        passing, listed = select(filters, catalog), catalog.listed
         if listed is None or filters.available_only:  # what was deleted is not available
             return passing
-        return listed if passing is None else passing & listed
+        return Selection(filters, listed if passing.mask is None else passing.mask & listed)
 
     def _nearest(
         self,
         vector: UserVector | None,
-        allowed: NDArray[np.bool_] | None,
+        allowed: Selection,
         seen: int,
         stages: Stages,
     ) -> Candidates:
@@ -204,7 +204,7 @@ class Retriever:
         return self._search(vector.as_query(), self._count + seen, allowed, stages)
 
     def _near_seeds(
-        self, seeds: RowArray, allowed: NDArray[np.bool_] | None, hidden: int, stages: Stages
+        self, seeds: RowArray, allowed: Selection, hidden: int, stages: Stages
     ) -> Candidates:
         """Nearest neighbours of the seeds, an equal share of the `count` of each."""
         if not len(seeds):
@@ -235,9 +235,7 @@ class Retriever:
         scores[retrieved] = nearness
         return Candidates(candidates.rows, scores, candidates.sources)
 
-    def _search(
-        self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None, stages: Stages
-    ) -> Candidates:
+    def _search(self, query: Vectors, k: int, allowed: Selection, stages: Stages) -> Candidates:
         k = min(k, len(self._bundle.item_ids))
         scores, rows = stages.call("index", lambda: self._index.search(query, k, allowed))
         return from_source(rows[0], scores[0], ANN).keep(rows[0] >= 0)

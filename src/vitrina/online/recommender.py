@@ -14,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
+from vitrina.filters import Filters
 from vitrina.online.breaker import Breakers, describe
 from vitrina.online.candidates import Query, Retriever, Shelf, Surface, take
 from vitrina.online.cursor import Codes, encode_cursor, item_codes
@@ -24,7 +25,6 @@ from vitrina.online.user_vector import UserVectorizer
 from vitrina.rank.candidates import FIRST_LIST, REPURCHASE, SOURCES, Candidates
 from vitrina.rank.diversity import NO_GROUPS, PAGE, spread
 from vitrina.rank.ranker import Ranker
-from vitrina.rank.rules import Filters
 from vitrina.schema import DeviceType, History
 from vitrina.settings import ServeSettings
 from vitrina.space import UserVector

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vitrina.filters import Filters
 from vitrina.online.candidates import Shelf, Surface
 from vitrina.online.cursor import MAX_CHARS, decode_cursor
 from vitrina.online.problems import MAX_ERRORS, Problem, field_errors
 from vitrina.online.recommender import Request
-from vitrina.rank.rules import Filters
 from vitrina.schema import (
     IMPRESSION,
     PURPOSES,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrina.bundle.catalog import CatalogColumns
-from vitrina.rank.rules import Facet, Filters, compile_filter
+from vitrina.errors import DataError
+from vitrina.filters import Facet, Filters, ItemAttributes, compile_filter
 
 CATEGORIES = ["DAIRY", "DAIRY > MILK", "DAIRY > MILK > GOAT", "FOOD", "FOOD > MILK"]
 BRANDS = ["Acme", "acme foods", "Borealis"]
@@ -43,13 +43,14 @@ filters = st.builds(
 )
 
 
-def columns(items: list[Item]) -> CatalogColumns:
-    return CatalogColumns(
+def columns(items: list[Item]) -> ItemAttributes:
+    levels = [(PATHS[path] + [-1] * 3)[:3] for _, _, path, *_ in items]
+    return ItemAttributes(
+        item_ids=[str(row) for row in range(len(items))],
         price=np.array([np.nan if p is None else p for p, *_ in items], np.float32),
         available=np.array([available for _, available, *_ in items], np.bool_),
-        category=np.array([(PATHS[path] + [-1] * 3)[:3] for _, _, path, *_ in items], np.int32),
-        categories=CATEGORIES,
         facets={
+            "category": Facet(np.array(levels, np.int32), CATEGORIES),
             "brand": Facet(np.array([brand for *_, brand, _, _ in items], np.int32), BRANDS),
             "condition": Facet(np.array([held for *_, held, _ in items], np.int32), CONDITIONS),
             "location": Facet(np.array([place for *_, place in items], np.int32), LOCATIONS),
@@ -109,6 +110,9 @@ SHELF: list[Item] = [
         (Filters(locations=["Nantes"], conditions=["used"]), []),
         (Filters(min_price=0), [0, 1]),
         (Filters(min_price=2, max_price=2), [1]),
+        (Filters(allow=["1", "3", "gone"]), [1]),
+        (Filters(allow=[]), []),
+        (Filters(deny=["1", "gone"]), [0, 2]),
     ],
 )
 def test_what_a_shopper_asks_for(asked: Filters, expected: list[int]) -> None:
@@ -121,3 +125,41 @@ def test_no_filter_at_all_costs_no_mask() -> None:
     everything = columns(SHELF[:3])
     assert compile_filter(Filters(), everything) is None
     assert compile_filter(Filters(available_only=False), columns(SHELF)) is None
+
+
+def test_filters_cannot_change_whatever_they_were_made_of() -> None:
+    brands = ["Acme"]
+    asked = Filters(brands=brands)
+    brands.append("Borealis")
+    assert asked == Filters(brands=("Acme",))
+    assert hash(asked) == hash(Filters(brands=("Acme",)))
+
+
+def test_what_cannot_be_filtered_by_is_named() -> None:
+    with pytest.raises(DataError, match=r"no column 'tag' to filter by.* brand, category"):
+        compile_filter(Filters(tags=["bio"]), columns(SHELF))
+    with pytest.raises(DataError, match="max_price is NaN"):
+        Filters(max_price=float("nan"))
+
+
+def test_documents_have_the_names_that_are_compared() -> None:
+    assert columns(SHELF).documents(slice(0, 3, 2)) == [
+        {
+            "item_id": "0",
+            "price": 1.0,
+            "available": True,
+            "category": ["dairy", "dairy > milk", "dairy > milk > goat"],
+            "brand": "acme",
+            "condition": "new",
+            "location": "nantes",
+        },
+        {
+            "item_id": "2",
+            "price": None,
+            "available": True,
+            "category": ["dairy", "dairy > milk"],
+            "brand": "borealis",
+            "condition": "used",
+            "location": "saint-étienne",
+        },
+    ]
