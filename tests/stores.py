@@ -142,14 +142,19 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 class Wire:
-    """A way to a server that can be made slow, or answer with garbage."""
+    """A way to a server that can be made slow, or answer with garbage, or lose an answer.
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    server: its port, or its Unix socket. loses: what asks for this is done, and nobody hears of it.
+    """
+
+    def __init__(self, server: int | Path) -> None:
+        self._server = server
         self.delay_seconds = 0.0
         self.garbage = False
+        self.loses: bytes | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port = self._listener.getsockname()[1]
+        self.address = f"redis://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -159,7 +164,7 @@ class Wire:
         while True:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._port))
+                far = self._connected()
             except OSError:
                 if self._listener.fileno() < 0:
                     return
@@ -170,6 +175,13 @@ class Wire:
                     target=self._carry, args=(one, other, answers), daemon=True
                 ).start()
 
+    def _connected(self) -> socket.socket:
+        if isinstance(self._server, int):
+            return socket.create_connection(("127.0.0.1", self._server))
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(str(self._server))
+        return far
+
     def _carry(self, one: socket.socket, other: socket.socket, answers: bool) -> None:
         with suppress(OSError), one, other:
             while received := one.recv(65536):
@@ -177,6 +189,8 @@ class Wire:
                     time.sleep(self.delay_seconds)
                 if answers and self.garbage:
                     received = b"<html>502 Bad Gateway</html>\r\n"
+                if not answers and self.loses is not None and self.loses in received:
+                    one.shutdown(socket.SHUT_RDWR)
                 other.sendall(received)
             other.shutdown(socket.SHUT_RDWR)
 

@@ -366,3 +366,24 @@ def test_an_erased_person_is_gone_and_does_not_come_back(opened: Callable[[], St
     assert state.append([event("new", at=receipt.erased_at_us + 1)]) == 1
     assert len(neighbour.recent("ada", 9)) == 1
     assert state.erase("nobody").events == 0
+
+
+def test_a_clock_set_back_after_an_erasure_keeps_nobody_from_coming_back(
+    opened: Callable[[], State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, neighbour = opened(), opened()
+    erased_at_us = state.erase("ada").erased_at_us
+    clock, hour = time.time_ns, 3_600_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: clock() - 1000 * hour)
+    now_us = time.time_ns() // 1000
+    before = event("before", "soup", at=now_us - hour)
+    then = event("then", "jam", at=now_us - 1_000_000)
+    now = event("now", "bread", at=now_us)
+    assert neighbour.append([before, now, then]) == 2
+    assert neighbour.append([now, event("other", user="bob")]) == 1
+    for reader in (state, neighbour):
+        history = reader.recent("ada", 9)
+        assert list(history.item_ids) == ["jam", "bread"]
+        assert erased_at_us < history.timestamps_us[0] < history.timestamps_us[1]
+    state.load_histories(["ada"], ["old"], ["view"], [now_us])
+    assert list(neighbour.recent("ada", 9).item_ids) == ["jam", "bread"]

@@ -187,9 +187,13 @@ class Service:
 
     def erase(self, key: str) -> Receipt:
         """Forget the person with this history key. Raises SessionTaken, StateError."""
-        receipt = self.state.erase(key)
-        for each in receipt.keys:
-            self.cache.forget(each)
+        keys = set(self.state.keys_of(key))
+        try:
+            receipt = self.state.erase(key)
+            keys.update(receipt.keys)
+        finally:  # it may have been done although its answer got lost
+            for each in keys:
+                self.cache.forget(each)
         return receipt
 
     def _make_recommender(self, bundle: Bundle) -> Recommender:

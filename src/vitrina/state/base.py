@@ -19,6 +19,24 @@ def forgetting(age_us: int) -> float:
     return math.exp(-age_us / (RECENT_DAYS * 86_400e6))
 
 
+LIVE_US: Final = 10_000_000
+"""An event of the last ten seconds is one that is happening (µs)."""
+
+
+def after_erasure(moment_us: int, erased_at_us: int, now_us: int) -> int | None:
+    """When an event of somebody who was erased counts as having happened; None: it is not taken.
+
+    What happened up to the erasure must not come back. But a clock that shows less than the
+    erasure's moment has been set back since, and what is happening by it happens after the
+    erasure: it is placed in the 86 seconds that follow, in the order of the day's milliseconds.
+    """
+    if moment_us > erased_at_us:
+        return moment_us
+    if now_us >= erased_at_us or moment_us < now_us - LIVE_US:
+        return None
+    return erased_at_us + 1 + moment_us // 1_000 % 86_400_000
+
+
 @dataclass(frozen=True, slots=True)
 class LogRows:
     """n events of a log, a sequence a column. columns: by the names of `Event`'s fields."""
@@ -178,6 +196,10 @@ class People(Protocol):
 
         Raises SessionTaken when the session is another user's.
         """
+        ...
+
+    def keys_of(self, key: str) -> Sequence[str]:
+        """The history keys of a person: this one, and those of the sessions that have joined it."""
         ...
 
     def export(self, key: str) -> Dossier:

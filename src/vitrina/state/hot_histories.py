@@ -4,18 +4,19 @@
         score ≥ 0     an event: its moment (µs); item, type and moment
         score −1      purchases: a JSON list of columns; an item's largest count is the newest
         score −2      whose copy it is: of a session that has joined a user, the user's key
-    lease:<log id>:<history key>    who may write the copy that is missing
+    lease:<log id>:<history key>    who may write the copy that is missing; `shut`: nobody
 
 A copy is made by the reader that misses it, kept up to date by whoever commits events, and gone
 after an hour, come what may. Between a reader's look at PostgreSQL and their writing of the copy
 an event may come: whoever commits takes the lease away, and the copy is not written. Every change
-may be told twice and in any order, so that processes need not take turns.
+may be told twice and in any order, so that processes need not take turns. While somebody is being
+erased, and for an hour if it is not known whether they have been, there are no copies of theirs.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,12 +30,14 @@ from vitrina.state.redis_link import RedisLink
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.client import Pipeline
 
 HELD_EVENTS: Final = 1_000
 """Events in a copy when it is made; whoever asks for more asks PostgreSQL."""
 
 COPY_SECONDS: Final = 3_600
 LEASE_MS: Final = 5_000
+_SHUT: Final = "shut"
 
 _READ: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
@@ -52,13 +55,16 @@ redis.call('ZADD', KEYS[1], unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1"""
 # Where there is no room for the event, the copy goes.
-_ADD: Final = """
-redis.call('DEL', KEYS[2])
+_ADD: Final = f"""
+if redis.call('GET', KEYS[2]) ~= '{_SHUT}' then redis.call('DEL', KEYS[2]) end
 if redis.call('EXISTS', KEYS[1]) == 1 then
     local added = redis.pcall('ZADD', KEYS[1], unpack(ARGV))
     if type(added) == 'table' then redis.call('DEL', KEYS[1]) end
 end
 return 1"""
+_DROP: Final = f"""
+redis.call('UNLINK', KEYS[1])
+if redis.call('GET', KEYS[2]) ~= '{_SHUT}' then redis.call('DEL', KEYS[2]) end"""
 _MEMBERS_AT_ONCE: Final = 2_000
 """Lua's `unpack` takes so many, and a copy that is made has fewer."""
 
@@ -117,9 +123,21 @@ class HotHistories:
 
     def drop(self, keys: Iterable[str]) -> None:
         """Delete copies, and let none be written that is being made from what was there before."""
-        names = [name for key in keys for name in self._names(key)]
-        if names:
-            self._link.change(names, lambda redis: redis.unlink(*names))
+        self._change(keys, lambda pipeline, names: pipeline.eval(_DROP, 2, *names))
+
+    def shut(self, keys: Iterable[str]) -> None:
+        """Delete copies, and let none be written for an hour, or until they are `opened`."""
+
+        def tell(pipeline: Pipeline, names: tuple[str, str]) -> None:
+            copy, lease = names
+            pipeline.set(lease, _SHUT, ex=COPY_SECONDS)
+            pipeline.unlink(copy)
+
+        self._change(keys, tell)
+
+    def opened(self, keys: Iterable[str]) -> None:
+        """Delete copies, and let them be written again."""
+        self._change(keys, lambda pipeline, names: pipeline.unlink(*names))
 
     def drop_all(self) -> None:
         """Delete all copies. Raises StateError if Redis is away."""
@@ -130,6 +148,21 @@ class HotHistories:
                     redis.unlink(name)
 
         self._link.trip(delete)
+
+    def _change(
+        self, keys: Iterable[str], tell: Callable[[Pipeline, tuple[str, str]], object]
+    ) -> None:
+        """`tell` with the names of each, in one trip."""
+        changed = [self._names(key) for key in keys]
+
+        def work(redis: Redis) -> None:
+            pipeline = redis.pipeline(transaction=False)
+            for names in changed:
+                tell(pipeline, names)
+            pipeline.execute()
+
+        if changed:
+            self._link.change([name for names in changed for name in names], work)
 
     def _fill(self, key: str, token: bytes, limit: int) -> tuple[History, Purchases]:
         """Read the source, and leave a copy for the next one who asks."""

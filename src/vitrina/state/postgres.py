@@ -165,6 +165,10 @@ class PostgresState:
 
         return self._transaction(join)
 
+    def keys_of(self, key: str) -> list[str]:
+        """The person's history keys: this one, and those of the sessions that have joined it."""
+        return self._connections.use(lambda db: _keys_of(db, key))
+
     def export(self, key: str) -> Dossier:
         """Everything held of the person with this history key."""
         owner = self.owner(key)
@@ -189,7 +193,7 @@ class PostgresState:
             db.execute(sql.LOCK)
             if db.execute(f"SELECT {sql.OWNER}", {"key": key}).fetchall() != [(key,)]:
                 raise SessionTaken(TAKEN)
-            keys = [key, *(sql.SESSION + row[0] for row in db.execute(sql.SESSIONS, (key,)))]
+            keys = _keys_of(db, key)
             moments = db.execute(
                 f'DELETE FROM vitrina.event_log WHERE "offset" IN '
                 f'(SELECT "offset" FROM {sql.JOINED_LOG} WHERE {of}) RETURNING timestamp_us',
@@ -327,6 +331,10 @@ def _history(rows: Sequence[Any]) -> History:
 
 def _purchases(rows: Sequence[Any]) -> Purchases:
     return Purchases(*zip(*rows, strict=True)) if rows else Purchases()
+
+
+def _keys_of(db: Connection[Any], key: str) -> list[str]:
+    return [key, *(sql.SESSION + row[0] for row in db.execute(sql.SESSIONS, (key,)))]
 
 
 def _whose(key: str) -> tuple[str, str]:

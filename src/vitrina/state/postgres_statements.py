@@ -11,6 +11,7 @@ from vitrina.schema import (
     REPURCHASE_EVENT,
     anonymous_key,
 )
+from vitrina.state.base import LIVE_US
 from vitrina.state.rows import FIELDS
 
 FORMAT: Final = 1
@@ -92,16 +93,27 @@ FROM (
     FROM {{history}} WHERE event_type = '{REPURCHASE_EVENT}' {{of}}
 ) AS bought GROUP BY key, item_id ORDER BY key, item_id"""
 
+_SINCE_ERASED: Final = """
+CASE WHEN timestamp_us <= erased_at_us
+    THEN erased_at_us + 1 + timestamp_us / 1000 %% 86400000 ELSE timestamp_us END AS timestamp_us"""
+
 # Answers with two kinds of rows: new events (event_id set; event_type only if it is in the
 # history), and purchases as they are counted now.
+#
+# The clock is that of the server which received the events, when they stop waiting for the lock: an
+# erasure that they have waited for has its moment before that (`base.after_erasure`).
 APPEND: Final = f"""
-WITH sent AS (
-    SELECT * FROM unnest({_ARRAYS}, %(subject)s::text[]) WITH ORDINALITY
-        AS sent ({_EVENT}, subject, place)
-    WHERE NOT EXISTS (
-        SELECT FROM vitrina.erasures
-        WHERE erasures.subject = sent.subject AND erased_at_us >= sent.timestamp_us
-    )
+WITH arrived AS (
+    SELECT *, (
+        SELECT max(erased_at_us) FROM vitrina.erasures WHERE erasures.subject = arrived.subject
+    ) AS erased_at_us, %(received_us)s::bigint
+        + (extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1e6)::bigint AS now_us
+    FROM unnest({_ARRAYS}, %(subject)s::text[]) WITH ORDINALITY
+        AS arrived ({_EVENT}, subject, place)
+), sent AS (
+    SELECT {_EVENT.replace("timestamp_us", _SINCE_ERASED)}, place FROM arrived
+    WHERE erased_at_us IS NULL OR timestamp_us > erased_at_us
+        OR now_us < erased_at_us AND timestamp_us >= now_us - {LIVE_US}
 ), logged AS (
     INSERT INTO vitrina.event_log ({_EVENT}, received_at_us)
     SELECT {_EVENT}, %(received_us)s FROM sent ORDER BY place

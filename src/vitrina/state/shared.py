@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from vitrina.errors import StateError
+from vitrina.errors import StateError, Unconfirmed, VitrinaError
 from vitrina.schema import History, Purchases, anonymous_key
 from vitrina.state.base import Receipt
 from vitrina.state.hot_histories import COPY_SECONDS, HotHistories
@@ -48,9 +48,21 @@ class SharedState(PostgresState):
         return joined
 
     def erase(self, key: str) -> Receipt:
-        """Delete a person everywhere, and remember that, so that nothing brings them back."""
-        receipt = super().erase(key)
-        self._hot.drop(receipt.keys)
+        """Delete a person everywhere, and remember that, so that nothing brings them back.
+
+        Should the answer of PostgreSQL get lost, or this process end, their copies are gone all the
+        same, and there are none for an hour: whoever reads meanwhile is told what is true.
+        """
+        keys = self.keys_of(key)
+        self._hot.shut(keys)
+        try:
+            receipt = super().erase(key)
+        except Unconfirmed:
+            raise
+        except VitrinaError:  # nothing was deleted
+            self._hot.opened(keys)
+            raise
+        self._hot.opened({*keys, *receipt.keys})
         return receipt
 
     def load_histories(

@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,13 @@ from vitrina.state.base import (
     Erasure,
     LogRows,
     Receipt,
+    after_erasure,
     forgetting,
     subject_of,
 )
 from vitrina.state.group_commit import GroupCommit
 from vitrina.state.rows import columns_of, event_fields, log_rows, without_erased
+from vitrina.state.sqlite_people import erased_at, join_histories, keys_of, owner_of, whose
 from vitrina.state.sqlite_tables import prepare_tables
 
 BUSY_SECONDS = 30.0
@@ -134,17 +137,17 @@ class SqliteState:
         differs between a log and its copies, changes nothing.
         """
         with self._reading() as db:
-            return _recent(db, _owner(db, key), limit)
+            return _recent(db, owner_of(db, key), limit)
 
     def purchases(self, key: str) -> Purchases:
         """Everything the shopper has bought, by item; empty for an unknown key."""
         with self._reading() as db:
-            return _purchases(db, _owner(db, key))
+            return _purchases(db, owner_of(db, key))
 
     def shopper(self, key: str, limit: int) -> tuple[History, Purchases]:
         """`recent` and `purchases` at once."""
         with self._reading() as db:
-            owner = _owner(db, key)
+            owner = owner_of(db, key)
             return _recent(db, owner, limit), _purchases(db, owner)
 
     def shoppers(self, limit: int) -> list[str]:
@@ -175,17 +178,22 @@ class SqliteState:
                     raise SessionTaken(TAKEN)
                 return False
             db.execute("INSERT INTO identities VALUES (?, ?, ?)", (session_id, user_id, now_us))
-            _join_histories(db, sql.OF_SESSION_ID, session_id)
+            join_histories(db, sql.OF_SESSION_ID, session_id)
             for key in (sql.SESSION + session_id, user_id):
                 db.execute("DELETE FROM purchases WHERE key = ?", (key,))
                 db.execute(sql.COUNT_PURCHASES.format(of=sql.OF_ONE), {**sql.COUNTED, "key": key})
         return True
 
+    def keys_of(self, key: str) -> list[str]:
+        """The person's history keys: this one, and those of the sessions that have joined it."""
+        with self._reading() as db:
+            return keys_of(db, key)
+
     def export(self, key: str) -> Dossier:
         """Everything held of the person with this history key."""
         with self._reading() as db:
-            owner = _owner(db, key)
-            of, name = _whose(owner)
+            owner = owner_of(db, key)
+            of, name = whose(owner)
             events = db.execute(
                 f"SELECT {sql.EVENT_OF_OWNER} FROM {sql.JOINED_LOG} WHERE {of} ORDER BY offset",
                 {"key": name},
@@ -200,10 +208,10 @@ class SqliteState:
     def erase(self, key: str) -> Receipt:
         """Delete a person everywhere, and remember that, so that nothing brings them back."""
         with self._telling("has deleted nothing"), self._transaction() as db:
-            if _owner(db, key) != key:
+            if owner_of(db, key) != key:
                 raise SessionTaken(TAKEN)
-            of, name = _whose(key)
-            keys = [key, *(sql.SESSION + row[0] for row in db.execute(sql.SESSIONS, (key,)))]
+            of, name = whose(key)
+            keys = keys_of(db, key)
             offsets, newest_us = [], time.time_ns() // 1000
             for offset, moment in db.execute(
                 f"SELECT offset, timestamp_us FROM {sql.JOINED_LOG} WHERE {of}", {"key": name}
@@ -245,7 +253,7 @@ class SqliteState:
                 db.execute("DELETE FROM purchases")
                 db.executemany(sql.REMEMBER, without_erased(rows, self._log_id, erasures))
                 db.execute(sql.REPLAY_LOG)
-                _join_histories(db, sql.ALL)
+                join_histories(db, sql.ALL)
                 db.execute(sql.LEAVE_OUT_WITHHELD)
                 db.execute(sql.COUNT_PURCHASES.format(of=""), sql.COUNTED)
             with self._write_lock:
@@ -261,8 +269,8 @@ class SqliteState:
 
     def _write(self, groups: Sequence[Sequence[Event]]) -> list[int]:
         """Several callers' events in one transaction; returns how many of each were new."""
-        received_us = time.time_ns() // 1000
         with self._transaction() as db:
+            received_us = time.time_ns() // 1000  # after any erasure that was waited for
             (erased,) = db.execute(sql.ANY_ERASED).fetchone()
             return [
                 sum(self._write_one(db, event, received_us, bool(erased)) for event in events)
@@ -273,14 +281,18 @@ class SqliteState:
         self, db: sqlite3.Connection, event: Event, received_us: int, erased: bool
     ) -> bool:
         """Whether the event was new. erased: whether anybody ever was."""
-        key, moment = event.history_key, event.timestamp_us
-        if erased and _was_erased(db, subject_of(self._log_id, key), moment):
-            return False
+        key = event.history_key
+        erased_at_us = erased_at(db, subject_of(self._log_id, key)) if erased else None
+        if erased_at_us is not None:
+            placed = after_erasure(event.timestamp_us, erased_at_us, received_us)
+            if placed is None:
+                return False
+            event = replace(event, timestamp_us=placed)
         if not db.execute(sql.APPEND, (*columns_of(event), received_us)).rowcount:
             return False
         if event.event_type == IMPRESSION:
             return True
-        key = _owner(db, key)
+        key, moment = owner_of(db, key), event.timestamp_us
         row = (key, moment, event.item_id, event.event_type)
         if PERSONALISATION not in event.purposes:
             db.execute(sql.WITHHOLD, row)
@@ -349,21 +361,6 @@ _FAULTY_EVENT: Final = (
 )
 
 
-def _owner(db: sqlite3.Connection, key: str) -> str:
-    """Whose history a key reads: of a session that has joined a user, the user's."""
-    if not key.startswith(sql.SESSION):
-        return key
-    found = db.execute(sql.JOINED, (key.removeprefix(sql.SESSION),)).fetchone()
-    return key if found is None else str(found[0])
-
-
-def _whose(key: str) -> tuple[str, str]:
-    """A condition for the log's rows of a history key, and its parameter."""
-    if key.startswith(sql.SESSION):
-        return sql.OF_SESSION, key.removeprefix(sql.SESSION)
-    return sql.OF_USER, key
-
-
 def _recent(db: sqlite3.Connection, owner: str, limit: int) -> History:
     rows = db.execute(sql.RECENT, (owner, limit)).fetchall()
     if not rows:
@@ -375,19 +372,6 @@ def _recent(db: sqlite3.Connection, owner: str, limit: int) -> History:
 def _purchases(db: sqlite3.Connection, owner: str) -> Purchases:
     rows = db.execute(sql.PURCHASES, (owner,)).fetchall()
     return Purchases(*zip(*rows, strict=True)) if rows else Purchases()
-
-
-def _join_histories(db: sqlite3.Connection, which: str, session_id: str = "") -> None:
-    """Move what is under the keys of sessions that have joined users to these."""
-    values = {"session": sql.SESSION, "session_id": session_id}
-    for table in ("history", "withheld"):
-        for statement in (sql.MOVE, sql.MOVED):
-            text = statement.format(table=table, which=which)
-            db.execute(text, {name: each for name, each in values.items() if f":{name}" in text})
-
-
-def _was_erased(db: sqlite3.Connection, subject: str, moment: int) -> bool:
-    return db.execute(sql.ERASED, (subject, moment)).fetchone() is not None
 
 
 def _may_be_one_callers_fault(error: BaseException) -> bool:

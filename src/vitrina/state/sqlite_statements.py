@@ -43,7 +43,7 @@ PURCHASES: Final = "SELECT item_id, count, last_us, recent FROM purchases WHERE 
 NEWEST_OFFSET: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'event_log'"
 NEXT_KEY: Final = "SELECT min(key) FROM history WHERE key > ?"
 JOINED: Final = "SELECT user_id FROM identities WHERE session_id = ?"
-ERASED: Final = "SELECT 1 FROM erasures WHERE subject = ? AND erased_at_us >= ?"
+ERASED: Final = "SELECT max(erased_at_us) FROM erasures WHERE subject = ?"
 ANY_ERASED: Final = "SELECT EXISTS (SELECT 1 FROM erasures)"
 ERASURES: Final = """
 SELECT subject, receipt_id, erased_at_us FROM erasures ORDER BY erased_at_us, subject"""
