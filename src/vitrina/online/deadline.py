@@ -7,23 +7,15 @@ first one is stuck in, and at last answers itself, with no part that could hang.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import math
+import os
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
-
-import anyio
-from anyio.to_thread import run_sync
 
 from vitrina.online.breaker import Breakers
 from vitrina.online.problems import Problem
 from vitrina.online.stages import FIRST_RUN, NOTHING, PARTS, Stages
-
-log = logging.getLogger(__name__)
+from vitrina.online.turns import Turns
 
 HEADER: Final = "Deadline-Ms"
 MAX_DEADLINE_MS: Final = 60_000.0
@@ -41,9 +33,12 @@ _SECOND_RUN: Final = 0.95
 _DEAR: Final = ("encoder", "ranker")
 """What a second run does without when the first was stuck nowhere: there is too much to do."""
 _FIRST_RUNS, _SECOND_RUNS = 2, 2
-"""Runs at a time: the more share a core, the more of them are late together."""
+"""Runs at a time. First runs that share a core make one another late, and fight for Python's lock;
+with a core more, one of them can be in Python while the other is in a library."""
 _PATIENCE: Final = 0.75
 """The share of a run's time that may pass in waiting for its turn; the rest is for the work."""
+_STUCK: Final = max(PARTS.values())
+"""The share of the deadline after which a run counts as stuck: some part is over its budget."""
 
 _T = TypeVar("_T")
 
@@ -65,62 +60,17 @@ def deadline_ms(header: str | None, default: float) -> float:
     return wanted
 
 
-class Turns:
-    """At most `count` at a time; who comes while all are taken waits, for one event loop.
-
-    The first come is served first as long as that is in time. When it no longer is, there is more
-    to do than time, and the last come is served first (adaptive LIFO; Maurer, "Fail at Scale", ACM
-    Queue 2015): in order, all would be served when it is too late.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
-
-    @asynccontextmanager
-    async def taken(self, late_at: float) -> AsyncIterator[None]:
-        """A turn, until the block is left. late_at: when it would come too late, as
-        `time.perf_counter`."""
-        if self._free:
-            self._free -= 1
-        else:
-            await self._wait(late_at)
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    async def _wait(self, late_at: float) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        waiting = late_at, turn
-        self._waiting.append(waiting)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():  # it came in the same moment
-                self._pass_on()
-            elif waiting in self._waiting:
-                self._waiting.remove(waiting)
-            raise
-
-    def _pass_on(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            late_at, _ = waiting[0]
-            _, turn = waiting.pop() if time.perf_counter() > late_at else waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
-
 class Deadlines:
     """Runs the stages of requests in threads, and answers in time; one an application."""
 
     def __init__(self) -> None:
-        self._first = Turns(_FIRST_RUNS)
+        self._first = Turns(min(_FIRST_RUNS, len(os.sched_getaffinity(0))))
         self._second = Turns(_SECOND_RUNS)
-        self._threads = anyio.CapacityLimiter(math.inf)
+
+    def close(self) -> None:
+        """End the threads, those that hang when they no longer do."""
+        self._first.close()
+        self._second.close()
 
     async def keep(
         self,
@@ -135,7 +85,7 @@ class Deadlines:
         """
         began = time.perf_counter()
         first = Stages(breakers, began, began + FIRST_RUN * seconds, left_out)
-        answer = await self._within(work, first, self._first)
+        answer = await _within(work, first, self._first, seconds)
         if answer is not None:
             return answer[0]
         waited = f"no answer within {FIRST_RUN * seconds * 1e3:.3g} ms"
@@ -148,29 +98,25 @@ class Deadlines:
             began + _SECOND_RUN * seconds,
             {**left_out, **dict.fromkeys(stuck, waited)},
         )
-        answer = await self._within(work, second, self._second)
+        answer = await _within(work, second, self._second, seconds)
         if answer is not None:
             return answer[0]
         return work(Stages(began=began, left_out=_without_any(waited)))
 
-    async def _within(
-        self, work: Callable[[Stages], _T], stages: Stages, turns: Turns
-    ) -> tuple[_T] | None:
-        """What a thread makes of `work(stages)`; None if it fails or does not come before the end.
 
-        The turn of a run that is given up is passed on, though it may hold its thread.
-        """
-        late_at = stages.began + _PATIENCE * (stages.ends - stages.began)
-        with anyio.move_on_after(stages.ends - time.perf_counter()):
-            try:
-                async with turns.taken(late_at):
-                    answer = await run_sync(
-                        work, stages, abandon_on_cancel=True, limiter=self._threads
-                    )
-                return (answer,)
-            except Exception:
-                log.exception("A request failed; it is answered without anything that could fail.")
-        return None
+async def _within(
+    work: Callable[[Stages], _T], stages: Stages, turns: Turns, seconds: float
+) -> tuple[_T] | None:
+    """What a thread makes of `work(stages)`; None if it fails or does not come before the end.
+
+    seconds: from the request's beginning to its deadline.
+    """
+    return await turns.take(
+        lambda: work(stages),
+        late_at=stages.began + _PATIENCE * (stages.ends - stages.began),
+        ends=stages.ends,
+        stuck_seconds=_STUCK * seconds,
+    )
 
 
 def _without_any(reason: str) -> Mapping[str, str]:

@@ -76,6 +76,7 @@ class Service:
     def stop(self) -> None:
         self.catalog.stop()
         self.releases.stop()
+        self.deadlines.close()
         self.shadow.stop()
         self.cache.close()
         self.state.close()
