@@ -25,7 +25,7 @@ INDEX = (FaissIndex, "search")
 HISTORY = (SqliteState, "shopper")
 CACHE = (LruVectorCache, "get")
 RANKER = (Ranker, "rank")
-CATALOG = (Catalog, "blob")
+CATALOG = (Catalog, "blobs")
 
 LISTS = {"co_visited", "best_seller", "popular"}
 

@@ -299,10 +299,10 @@ def test_an_unreadable_history_leaves_the_cached_vector(bundle: Bundle) -> None:
 def test_an_unreadable_catalog_still_gets_ids(
     bundle: Bundle, state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(self: Catalog, row: int) -> bytes:
+    def unreadable(self: Catalog, rows: object) -> list[bytes]:
         raise OSError("the disk is away")
 
-    monkeypatch.setattr(Catalog, "blob", unreadable)
+    monkeypatch.setattr(Catalog, "blobs", unreadable)
     answer = Recommender(bundle, state, None, SETTINGS).recommend(Request(k=3))
     shown = orjson.loads(answer.to_json())["items"]
     assert [item["item_id"] for item in shown] == answer.item_ids

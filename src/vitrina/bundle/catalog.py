@@ -130,13 +130,20 @@ class Catalog:
 
     def blob(self, row: int) -> bytes:
         """The item's JSON object, ready made; nothing is parsed. Raises DataError if it is gone."""
-        amended = self._amended_lines.get(row)
-        if amended is not None:
-            return amended
-        line = self._lines[self._offsets[row] : self._offsets[row + 1] - 1]
-        if line[:1] != b"{":
-            raise DataError(f"The catalog has no line for row {row}.")
-        return line
+        return self.blobs(np.array([row]))[0]
+
+    def blobs(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """The JSON object of each of the items; as `blob`."""
+        lines, amended = self._lines, self._amended_lines
+        stored = np.minimum(rows, len(self._offsets) - 2)  # those added since are all amended
+        starts, ends = self._offsets[stored].tolist(), self._offsets[stored + 1].tolist()
+        blobs = [lines[start : end - 1] for start, end in zip(starts, ends, strict=True)]
+        if amended:
+            blobs = [amended.get(row, line) for row, line in zip(rows.tolist(), blobs, strict=True)]
+        for row, line in zip(rows.tolist(), blobs, strict=True):
+            if line[:1] != b"{":
+                raise DataError(f"The catalog has no line for row {row}.")
+        return blobs
 
     def item(self, row: int) -> Item:
         """The item as an object."""

@@ -25,6 +25,7 @@ from vitrina.rank.candidates import (
     SIMILAR,
     SOURCES,
     Candidates,
+    among,
     distinct,
     from_source,
     merge,
@@ -160,7 +161,7 @@ class Retriever:
                 parts.append(self._stand_ins.near(self._recent(query), allowed.mask, hidden))
         candidates = merge(*parts)
         if len(hidden):
-            candidates = candidates.keep(~np.isin(candidates.rows, hidden))
+            candidates = candidates.keep(~among(candidates.rows, hidden))
         for left_out in (hidden, never):  # rather something seen before than an empty shelf
             if len(candidates):
                 break
@@ -238,7 +239,8 @@ class Retriever:
     def _search(self, query: Vectors, k: int, allowed: Selection, stages: Stages) -> Candidates:
         k = min(k, len(self._bundle.item_ids))
         scores, rows = stages.call("index", lambda: self._index.search(query, k, allowed))
-        return from_source(rows[0], scores[0], ANN).keep(rows[0] >= 0)
+        found = int(np.count_nonzero(rows[0] >= 0))  # those that are missing stand at the end
+        return from_source(rows[0][:found], scores[0][:found], ANN)
 
     def _bought_before(self, query: Query, allowed: NDArray[np.bool_] | None) -> Candidates:
         """The shopper's past purchases that are still in the catalog, by how due they are."""
@@ -249,13 +251,16 @@ class Retriever:
             known &= allowed[rows]  # row -1 reads the last entry, and stays unknown
         if not known.any():
             return from_source(rows[:0], np.zeros(0, np.float32), REPURCHASE)
-        rows = rows[known]
+        counts = np.array(bought.counts, np.int64)
+        recent = np.array(bought.recent, np.float32)
+        last_us = np.array(bought.last_us, np.int64)
+        if not known.all():
+            rows, counts, recent, last_us = (
+                column[known] for column in (rows, counts, recent, last_us)
+            )
+        newest_us = max([*query.history.timestamps_us[-1:], *bought.last_us])
         scores = self._repurchase.log_odds(
-            counts=np.array(bought.counts, np.int64)[known],
-            recent=np.array(bought.recent, np.float32)[known],
-            last_us=np.array(bought.last_us, np.int64)[known],
-            newest_us=max([*query.history.timestamps_us[-1:], *bought.last_us]),
-            repeat_rate=self._bundle.repeat_rate[rows],
+            counts, recent, last_us, newest_us, self._bundle.repeat_rate[rows]
         )
         best = np.argsort(-scores, kind="stable")[: self._count]
         return from_source(rows[best], scores[best], REPURCHASE)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import count
+
+import numpy as np
 import orjson
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.rank.candidates import SOURCES, Candidates
 
+_SOURCES = tuple(source.encode() for source in SOURCES)
+
 
 def hydrate(bundle: Bundle, best: Candidates, first: int = 1) -> list[orjson.Fragment]:
     """One JSON object an item: its catalog fields, then score, source and position (from `first`).
 
-    The catalog's line is spliced in as it stands in the bundle: both ends are JSON objects, so
-    joining them takes a comma and no parser.
+    The catalog's line is spliced in as it stands in the bundle: it is a JSON object, so adding to
+    it takes a comma and no parser.
     """
-    return [
-        orjson.Fragment(bundle.catalog.blob(row)[:-1] + b"," + shown[1:])
-        for row, shown in zip(best.rows.tolist(), _shown(best, first), strict=True)
-    ]
+    return _shown(bundle.catalog.blobs(best.rows), best, first)
 
 
 def hydrate_ids(bundle: Bundle, best: Candidates, first: int = 1) -> list[orjson.Fragment]:
     """The same with item ids only: what is left when the catalog cannot be read."""
-    return [
-        orjson.Fragment(orjson.dumps({"item_id": bundle.item_ids[row]})[:-1] + b"," + shown[1:])
-        for row, shown in zip(best.rows.tolist(), _shown(best, first), strict=True)
-    ]
+    ids = ({"item_id": bundle.item_ids[row]} for row in best.rows.tolist())
+    return _shown(map(orjson.dumps, ids), best, first)
 
 
-def _shown(best: Candidates, first: int) -> list[bytes]:
-    """What the request adds to each item, as JSON objects. A score that is no number is null."""
-    columns = zip(best.scores.tolist(), best.sources.tolist(), strict=True)
+def _shown(items: Iterable[bytes], best: Candidates, first: int) -> list[orjson.Fragment]:
+    """The items' JSON objects with what the request adds. A score that is no number is null."""
+    scores = orjson.dumps(np.round(best.scores.astype(np.float64), 6).tolist())[1:-1].split(b",")
+    sources = [_SOURCES[source] for source in best.sources.tolist()]
     return [
-        orjson.dumps({"score": round(score, 6), "source": SOURCES[source], "position": position})
-        for position, (score, source) in enumerate(columns, start=first)
+        orjson.Fragment(
+            b'%b,"score":%b,"source":"%b","position":%d}' % (item[:-1], score, source, position)
+        )
+        for item, score, source, position in zip(items, scores, sources, count(first))
     ]

@@ -13,6 +13,9 @@ SOURCES: Final = ("ann", "repurchase", "similar", "co_visited", "best_seller", "
 
 ANN, REPURCHASE, SIMILAR, CO_VISITED, BEST_SELLER, POPULAR = range(len(SOURCES))
 
+_FEW: Final = 16
+"""Up to so many rows it is quicker to compare with each of them than to sort."""
+
 FIRST_LIST: Final = CO_VISITED
 """From here on they are precomputed lists, which stand in for the index, the best first."""
 
@@ -48,9 +51,17 @@ def merge(*parts: Candidates) -> Candidates:
     parts = tuple(part for part in parts if len(part)) or parts[:1]
     merged = parts[0]
     for part in parts[1:]:
-        fresh = part.keep(np.isin(part.rows, merged.rows, invert=True))
-        merged = _joined(merged, fresh)
+        known = among(part.rows, merged.rows)
+        merged = _joined(merged, part.keep(~known) if known.any() else part)
     return merged
+
+
+def among(rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the rows [n] are among the others [m]; bool [n]."""
+    if len(others) > _FEW:
+        return np.isin(rows, others)
+    found: NDArray[np.bool_] = np.logical_or.reduce(others[:, None] == rows, axis=0)
+    return found
 
 
 def distinct(candidates: Candidates) -> Candidates:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -26,29 +28,31 @@ def spread(
     begun int32 [under PAGE]: the groups on a page that is not full yet, which is filled first. So a
     list goes on where it was left off as if it had never been.
     """
-    code, place = _places(group)
-    place[group < 0] = -len(group)
-    already = (group[:, None] == begun).sum(axis=1) if len(begun) else 0
-    left, found, room = np.ones(len(group), np.bool_), [], PAGE - len(begun)
-    pages = 1 + max(0, -(-(k - room) // PAGE))
-    for _ in range(pages):
-        waits = place + already >= MOST_PER_PAGE
-        page = np.flatnonzero(left & ~waits)[:room]
-        if len(page) < room:
-            page = np.concatenate([page, np.flatnonzero(left & waits)[: room - len(page)]])
-        found.append(page)
-        left[page] = False
-        place -= np.bincount(code[page], minlength=len(group))[code]
-        already, room = 0, PAGE
-    return np.concatenate(found)[:k]
-
-
-def _places(group: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each candidate's group as a number from 0, and how many of it stand before; int64 [n]."""
-    by_group = np.argsort(group, kind="stable")
-    begins = np.diff(group[by_group], prepend=group.min(initial=0) - 1) != 0
-    number, starts = np.cumsum(begins) - 1, np.flatnonzero(begins)
-    code, place = np.empty((2, len(group)), np.int64)
-    code[by_group] = number
-    place[by_group] = np.arange(len(group)) - starts[number]
-    return code, place
+    if (group == group[:1]).all():  # such as a page of one category
+        return np.arange(min(k, len(group)))
+    # A walk that ends where the page is full meets few more candidates than it shows; arithmetic
+    # over all of them meets hundreds.
+    coming, waiting = enumerate(group.tolist()), list[tuple[int, int]]()
+    on_page: dict[int, int] = Counter(begun.tolist())
+    found, room = list[int](), PAGE - len(begun)
+    while len(found) < k:
+        page, held, queue = list[int](), list[tuple[int, int]](), iter(waiting)
+        for candidate in chain(queue, coming):
+            position, code = candidate
+            count = on_page.get(code, 0)
+            if count >= MOST_PER_PAGE and code >= 0:
+                held.append(candidate)
+                continue
+            on_page[code] = count + 1
+            page.append(position)
+            if len(page) == room:
+                break
+        waiting, missing = [*held, *queue], room - len(page)
+        if missing:  # nothing else is left
+            page += [position for position, _ in waiting[:missing]]
+            waiting = waiting[missing:]
+            if not page:
+                break
+        found += page
+        on_page, room = {}, PAGE
+    return np.array(found[:k], np.int64)

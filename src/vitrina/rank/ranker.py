@@ -54,9 +54,10 @@ class Ranker:
         order of its scores.
         """
         model = self.discovery
-        log_popularity = np.log1p(popularity[candidates.rows])
-        penalty = model.penalty if shelf == "discover" else 0.0
-        retrieved = model.bias + model.score * (candidates.scores - penalty * log_popularity)
+        nearness: NDArray[np.floating] = candidates.scores
+        if shelf == "discover" and model.penalty:
+            nearness = nearness - model.penalty * np.log1p(popularity[candidates.rows])
+        retrieved = model.bias + model.score * nearness
         scores = np.where(candidates.sources == REPURCHASE, candidates.scores, retrieved)
         listed = candidates.sources >= FIRST_LIST
         if listed.any():

@@ -69,9 +69,7 @@ def repurchase_features(
     """[ln count, ln(1 + recent as of newest_us), ln repeat rate] → float32 [n, 3]."""
     days = (newest_us - last_us) / (1e6 * SECONDS_PER_DAY)
     recent_now = recent * np.exp(-np.maximum(days, 0.0) / RECENT_DAYS)
-    return np.stack([np.log(counts), np.log1p(recent_now), np.log(repeat_rate)], axis=1).astype(
-        np.float32
-    )
+    return np.array([np.log(counts), np.log1p(recent_now), np.log(repeat_rate)], np.float32).T
 
 
 def repeat_rates(
