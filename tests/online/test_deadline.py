@@ -11,6 +11,7 @@ import pytest
 
 from vitrina.online.deadline import Deadlines
 from vitrina.online.stages import PARTS, Stages, make_breakers
+from vitrina.online.turns import Turns
 
 SECONDS = 0.5
 
@@ -102,6 +103,28 @@ def test_with_more_to_do_than_time_those_who_came_last_are_served_whole() -> Non
     answers = anyio.run(run)
     assert len(answers) == arrivals
     assert sum(answer == ["index"] for answer in answers[arrivals // 2 :]) >= 3
+
+
+def test_what_hangs_passes_its_turn_on(stuck: dict[str, threading.Event]) -> None:
+    """Others do not wait until it is given up, though one request is worked on at a time."""
+
+    async def run() -> tuple[tuple[str] | None, bool]:
+        turns, seconds = Turns(1), 30.0
+
+        async def take(call, stuck_seconds: float):  # type: ignore[no-untyped-def]
+            ends = time.perf_counter() + seconds
+            return await turns.take(call, late_at=ends, ends=ends, stuck_seconds=stuck_seconds)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(take, lambda: stuck["index"].wait(seconds), 0.01)
+            await anyio.sleep(0)
+            answer = await take(lambda: "quick", seconds)
+            hangs_still = not stuck["index"].is_set()
+            stuck["index"].set()
+        turns.close()
+        return answer, hangs_still
+
+    assert anyio.run(run) == (("quick",), True)
 
 
 def test_a_request_may_set_its_deadline(client: httpx.Client) -> None:

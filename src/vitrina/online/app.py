@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 import vitrina
 from vitrina.online.access import AccessControl, document_access
 from vitrina.online.beacon import beacon
+from vitrina.online.direct import DirectRoute
 from vitrina.online.edge import Edge
 from vitrina.online.item_routes import item_routes
 from vitrina.online.keys import WatchedKeys
@@ -18,7 +19,7 @@ from vitrina.online.limits import Admission
 from vitrina.online.operations import operations
 from vitrina.online.people import people
 from vitrina.online.problems import install_problem_handlers
-from vitrina.online.routes import routes
+from vitrina.online.routes import DIRECT, routes
 from vitrina.online.service import Service
 from vitrina.online.telemetry import RequestCounter
 from vitrina.settings import Settings
@@ -80,7 +81,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestCounter, telemetry=service.telemetry)
     install_problem_handlers(app)
     document_access(app)
-    app.include_router(routes(service))
+    shop_routes = routes(service)
+    app.router.routes.insert(0, DirectRoute(shop_routes.routes, DIRECT))
+    app.include_router(shop_routes)
     app.include_router(item_routes(service))
     app.include_router(people(service))
     app.include_router(operations(service))

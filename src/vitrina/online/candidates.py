@@ -255,9 +255,8 @@ class Retriever:
         recent = np.array(bought.recent, np.float32)
         last_us = np.array(bought.last_us, np.int64)
         if not known.all():
-            rows, counts, recent, last_us = (
-                column[known] for column in (rows, counts, recent, last_us)
-            )
+            rows, counts = rows[known], counts[known]
+            recent, last_us = recent[known], last_us[known]
         newest_us = max([*query.history.timestamps_us[-1:], *bought.last_us])
         scores = self._repurchase.log_odds(
             counts, recent, last_us, newest_us, self._bundle.repeat_rate[rows]

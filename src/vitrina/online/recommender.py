@@ -145,8 +145,13 @@ class Recommender:
         self._retriever = Retriever(bundle, settings.candidates)
         self._ranker = Ranker(bundle.ranking)
 
-    def recommend(self, request: Request, stages: Stages | None = None) -> Recommendation:
-        """The k best items for a shopper: never an error, and never empty while anything passes."""
+    def recommend(
+        self, request: Request, stages: Stages | None = None, request_id: str = ""
+    ) -> Recommendation:
+        """The k best items for a shopper: never an error, and never empty while anything passes.
+
+        request_id: the answer's; empty: one of its own.
+        """
         stages = stages or Stages(self.breakers)
         past = stages.run("history", lambda: self._read(request, stages), Past)
         vector, cached = stages.run(
@@ -165,7 +170,19 @@ class Recommender:
         first = 1 if request.shown is None else 1 + len(request.shown)
         items = self._hydrate(best, stages, first)
         cursor = self._cursor(request, best) if len(candidates) > len(best) else None
-        return self._answer(request, vector, cached, best, items, cursor, stages)
+        return Recommendation(
+            request_id=request_id or uuid.uuid4().hex,
+            request=request,
+            bundle=self.bundle,
+            served_by=_served_by(vector, best),
+            cached=cached,
+            stale_seconds=None if vector is None else vector.stale_seconds,
+            degraded=stages.degraded,
+            candidates=best,
+            items=items,
+            cursor=cursor,
+            timings_ms=stages.finish(),
+        )
 
     def prepared(self, requests: Sequence[Request], stages: Stages | None = None) -> Recommender:
         """This recommender, with its encoder and index asked for all of these requests at once.
@@ -361,27 +378,8 @@ class Recommender:
             lambda: hydrate_ids(self.bundle, best, first),
         )
 
-    def _answer(
-        self,
-        request: Request,
-        vector: UserVector | None,
-        cached: bool | None,
-        best: Candidates,
-        items: list[orjson.Fragment],
-        cursor: str | None,
-        stages: Stages,
-    ) -> Recommendation:
-        weakest = int(best.sources.max(initial=REPURCHASE))
-        return Recommendation(
-            request_id=uuid.uuid4().hex,
-            request=request,
-            bundle=self.bundle,
-            served_by=SOURCES[weakest] if vector is None or weakest >= FIRST_LIST else vector.rung,
-            cached=cached,
-            stale_seconds=None if vector is None else vector.stale_seconds,
-            degraded=stages.degraded,
-            candidates=best,
-            items=items,
-            cursor=cursor,
-            timings_ms=stages.finish(),
-        )
+
+def _served_by(vector: UserVector | None, best: Candidates) -> str:
+    """As `Recommendation.served_by`."""
+    weakest = int(best.sources.max(initial=REPURCHASE))
+    return SOURCES[weakest] if vector is None or weakest >= FIRST_LIST else vector.rung

@@ -6,11 +6,12 @@ serialisation cost more than the recommendation. `openapi.py` documents them all
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from vitrina.online import examples
@@ -45,6 +46,9 @@ from vitrina.online.requests import (
 )
 from vitrina.online.service import Service
 from vitrina.online.stages import server_timing
+
+DIRECT: Final = ("/v1/events", "/v1/recommendations")
+"""Routes that are answered past FastAPI's routing (`direct.py`)."""
 
 
 def routes(service: Service) -> APIRouter:
@@ -111,10 +115,15 @@ def routes(service: Service) -> APIRouter:
     async def _recommend(values: Any, request: Request) -> Response:
         wanted = parse_recommendation(values)
         answer = await service.recommend_in_time(wanted, deadline(request))
+
+        async def count() -> None:  # once it is sent: nobody has to wait for that
+            service.count(answer)
+
         return Response(
             answer.to_json(),
             headers=server_timing(answer.timings_ms),
             media_type="application/json",
+            background=BackgroundTask(count),
         )
 
     @router.post(
@@ -149,11 +158,12 @@ def routes(service: Service) -> APIRouter:
     async def post_batch(request: Request) -> Response:
         requests = parse_batch(await read_json(request))
         usable = [wanted for wanted in requests if not isinstance(wanted, Problem)]
-        found = iter(await service.recommend_all_in_time(usable, deadline(request)))
+        found = await service.recommend_all_in_time(usable, deadline(request))
+        for answer in found:
+            service.count(answer)
+        bodies = (answer.to_json() for answer in found)
         parts = [
-            orjson.dumps(problem_content(wanted))
-            if isinstance(wanted, Problem)
-            else next(found).to_json()
+            orjson.dumps(problem_content(wanted)) if isinstance(wanted, Problem) else next(bodies)
             for wanted in requests
         ]
         body = b'{"answers":[' + b",".join(parts) + b"]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from vitrina.bundle.bundle import Bundle
@@ -121,17 +120,22 @@ class Service:
         return {"accepted": accepted, "duplicates": duplicates, "unknown_items": unknown}
 
     def recommend(self, request: Request) -> Recommendation:
-        """Recommend, however long it takes; count it, and log what did not go as planned."""
-        return self._counted(self.recommender.recommend(request))
+        """Recommend, however long it takes, and count it."""
+        answer = self.recommender.recommend(request)
+        self.count(answer)
+        return answer
 
     async def recommend_in_time(self, request: Request, deadline_ms: float) -> Recommendation:
-        """The same within a deadline, and without ranking while the server is overloaded."""
+        """Recommend within a deadline, and without ranking while the server is overloaded.
+
+        To be counted once it is sent (`count`).
+        """
         return await self._in_time(self.recommender, request, deadline_ms, current_request_id.get())
 
     async def recommend_all_in_time(
         self, requests: Sequence[Request], deadline_ms: float
     ) -> list[Recommendation]:
-        """The answers to several requests, in their order, each within a deadline.
+        """The answers to several requests, in their order, each within a deadline; to be counted.
 
         Encoder and index are asked for all of them at once, within a deadline of its own.
         """
@@ -147,25 +151,24 @@ class Service:
         """request_id: the answer's; empty: one of its own."""
 
         def work(stages: Stages) -> Recommendation:
-            return recommender.recommend(request, stages)
+            return recommender.recommend(request, stages, request_id)
 
-        answer = await self.deadlines.keep(
+        return await self.deadlines.keep(
             work,
             recommender.breakers,
             deadline_ms / 1e3,
             _UNDER_LOAD if self.load.overloaded else NOTHING,
         )
-        if not self.load.overloaded:
-            self.shadow.offer(answer)
-        return self._counted(replace(answer, request_id=request_id) if request_id else answer)
 
-    def _counted(self, answer: Recommendation) -> Recommendation:
+    def count(self, answer: Recommendation) -> None:
+        """Count an answer, log what did not go as planned, and let the shadow repeat it."""
         self.telemetry.recommended(answer)
         if self.tracing is not None:
             self.tracing.recommended(answer)
         if answer.degraded:
             self._log(answer)
-        return answer
+        if not self.load.overloaded:
+            self.shadow.offer(answer)
 
     def _log(self, answer: Recommendation) -> None:
         """A line about an answer that did not go as planned, or its place in a later count."""
