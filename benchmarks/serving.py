@@ -37,6 +37,7 @@ import faiss
 import numpy as np
 import onnxruntime
 import orjson
+import psutil
 import uvicorn
 from big_shop import MAX_HISTORY, BigShop, encoded, user_id
 from rich.console import Console
@@ -147,9 +148,9 @@ class Server:
         return response.status, body
 
     def memory(self) -> int:
-        """Bytes: what the process holds, files that it has mapped included."""
-        text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if "Pss:" in line)
+        """Bytes: what supervisor and worker hold, files that they have mapped included."""
+        supervisor = psutil.Process(self.process.pid)
+        return sum(each.memory_full_info().pss for each in [supervisor, *supervisor.children()])
 
 
 def environment(shop: Shop) -> dict[str, str]:

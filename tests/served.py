@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -125,6 +126,74 @@ class ServerProcess:
         assert self.process.stdout is not None
         self.process.stdout.close()
         return status
+
+
+SERVER_LOG = "server.log"
+_SETTINGS = """
+[paths]
+bundles = "bundles"
+state = "state.sqlite"
+keys = "keys.json"
+[serve]
+port = 0
+drain_seconds = 0.5
+deadline_ms = 10000
+"""
+# As `vitrina` does, but sooner out of patience.
+_SUPERVISE = """
+from vitrina.online import workers
+workers.STUCK_SECONDS = 4.0
+from vitrina.cli import main
+main()
+"""
+
+
+@dataclass
+class Supervised:
+    """`vitrina serve`: a supervisor with its workers, whose log is SERVER_LOG."""
+
+    process: subprocess.Popen[str]
+    client: httpx.Client
+
+    @classmethod
+    def start(cls, home: Path, workers: int) -> Supervised:
+        """Serve the shop in `home`; returns once all workers are ready."""
+        (home / "vitrina.toml").write_text(_SETTINGS)
+        with (home / SERVER_LOG).open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _SUPERVISE, "serve", "--json", "--workers", str(workers)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=home,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        assert process.stdout is not None
+        text = "".join(iter(process.stdout.readline, "}\n"))
+        address = json.loads(text + "}")["address"]
+        return cls(process, httpx.Client(base_url=address, timeout=60))
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers; the supervisor has other helpers."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in children if b"spawn_main" in command_of(child)]
+
+    def end(self) -> int:
+        """Ask it to end; returns its exit status."""
+        self.client.close()
+        self.process.terminate()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(timeout=60)
+
+
+def command_of(pid: str) -> bytes:
+    """The command line of a process; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def ids(answer: dict[str, Any]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,9 +17,9 @@ import orjson
 import pytest
 
 from chaos.drill import Drill, Fault, Shop, is_whole
-from served import ServerProcess, eventually, shop_settings
+from served import ServerProcess, Supervised, eventually, ids, shop_settings
 from shop import tiny_bundle
-from vitrina.bundle.bundle import INDEX
+from vitrina.bundle.bundle import INDEX, ITEMS
 from vitrina.bundle.manifest import read_manifest, write_manifest
 from vitrina.bundle.registry import POINTER, Registry
 from vitrina.bundle.writer import file_entry
@@ -100,6 +102,46 @@ FAULTS = (
     ),
     Fault("files of the bundle in service removed", files_gone, None, {"learned"}),
 )
+
+
+def test_a_file_truncated_in_place_costs_what_is_in_hand(
+    tmp_path: Path, bundle_path: Path, keep_row: Callable[[Drill], None]
+) -> None:
+    registry = Registry(tmp_path / "bundles")
+    for path in (bundle_path, tiny_bundle(tmp_path / "drafts", seed=1)):
+        registry.promote(registry.publish(path, metrics={}))
+    (good,) = registry.earlier()
+    server = Supervised.start(tmp_path, workers=1)
+    seen = Drill(Fault("file of the bundle in service truncated, one worker", files_gone, None, ()))
+
+    def ask() -> str:
+        started = time.perf_counter()
+        try:
+            answer = server.client.get("/v1/recommendations?user_id=ada&k=10").json()
+        except httpx.TransportError:  # the worker ended with it in hand
+            seen.degraded["connections lost"] += 1
+            return ""
+        seen.seconds.append(time.perf_counter() - started)
+        seen.served_by[answer["served_by"]] += 1
+        assert len(ids(answer)) == 10
+        return str(answer["bundle"])
+
+    try:
+        event = {"user_id": "ada", "item_id": "item-0003", "event_type": "view"}
+        seen.acknowledged = server.client.post("/v1/events", json=event).json()["accepted"]
+        assert ask() == registry.current()
+        served = registry.path(str(registry.current()))
+        os.truncate(served / ITEMS, 0)
+        struck = time.perf_counter()
+        eventually(lambda: ask() == good, seconds=60)
+        seen.mended = time.perf_counter() - struck
+        assert seen.degraded["connections lost"] == 1
+        assert f"{ITEMS} has 0 bytes" in server.client.get("/readyz").json()["problem"]
+        seen.found = len(server.client.get("/v1/users/ada/history").json()["events"])
+        assert seen.found == seen.acknowledged == 1
+    finally:
+        server.end()
+    keep_row(seen)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,73 +14,8 @@ import httpx
 import pytest
 
 import served
-from served import ids
+from served import SERVER_LOG, Supervised, command_of, ids
 from vitrina.bundle.registry import Registry
-
-SETTINGS = """
-[paths]
-bundles = "bundles"
-state = "state.sqlite"
-keys = "keys.json"
-[serve]
-port = 0
-workers = 2
-drain_seconds = 0.5
-"""
-
-LOG = "server.log"
-# As `vitrina` does, but sooner out of patience.
-SERVE = """
-from vitrina.online import workers
-workers.STUCK_SECONDS = 4.0
-from vitrina.cli import main
-main()
-"""
-
-
-@dataclass
-class Supervised:
-    """A supervisor with its workers."""
-
-    process: subprocess.Popen[str]
-    client: httpx.Client
-
-    @classmethod
-    def start(cls, home: Path) -> Supervised:
-        (home / "vitrina.toml").write_text(SETTINGS)
-        with (home / LOG).open("a") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, "serve", "--json"],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=home,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-        assert process.stdout is not None
-        text = "".join(iter(process.stdout.readline, "}\n"))
-        address = json.loads(text + "}")["address"]
-        return cls(process, httpx.Client(base_url=address, timeout=30))
-
-    def workers(self) -> list[int]:
-        """Process ids of the workers; the supervisor has other helpers."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in children if b"spawn_main" in _command(child)]
-
-    def end(self) -> int:
-        self.client.close()
-        self.process.terminate()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return self.process.wait(timeout=60)
-
-
-def _command(pid: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, bundle_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[Supervised]:
-    server = Supervised.start(home)
+    server = Supervised.start(home, workers=2)
     yield server
     server.end()
 
@@ -180,14 +111,14 @@ def test_a_worker_that_hangs_is_replaced(server: Supervised, home: Path) -> None
     os.kill(before[0], signal.SIGSTOP)
     eventually(lambda: before[0] not in server.workers() and len(server.workers()) == 2)
     assert before[1] in server.workers()
-    assert f"Worker {before[0]} has done nothing for" in (home / LOG).read_text()
+    assert f"Worker {before[0]} has done nothing for" in (home / SERVER_LOG).read_text()
     for _ in range(10):
         answer = httpx.get(f"{server.client.base_url}/v1/recommendations?user_id=ada")
         assert len(ids(answer.json())) == 20
 
 
 def test_an_ending_server_drops_no_request(home: Path) -> None:
-    server = Supervised.start(home)
+    server = Supervised.start(home, workers=2)
     workers = server.workers()
     url = server.client.base_url
     statuses: list[int] = []
@@ -230,4 +161,4 @@ def test_workers_end_with_a_supervisor_that_was_killed(server: Supervised) -> No
     """The last one here: the server that the others have shared is no more."""
     workers = server.workers()
     server.process.kill()
-    eventually(lambda: not any(_command(str(worker)) for worker in workers))
+    eventually(lambda: not any(command_of(str(worker)) for worker in workers))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,8 +42,8 @@ def serve(
     acknowledged. As long as no API key has been made ('vitrina keys make'), it is open, and listens
     on this machine only.
 
-    Several workers share the port and the bundle's memory; one that dies is replaced. SIGTERM and
-    Ctrl-C end it when the requests in flight are answered.
+    A worker that dies or hangs is replaced, and requests wait for that; several share the port and
+    the bundle's memory. SIGTERM and Ctrl-C end it when the requests in flight are answered.
 
     Example:
 
@@ -52,7 +51,6 @@ def serve(
     """
     from vitrina.online.access import require_keys_beyond_loopback
     from vitrina.online.logs import configure_logging
-    from vitrina.online.server import serve as run
     from vitrina.online.workers import Ready, Supervisor
 
     settings = settings_of(config)
@@ -71,17 +69,7 @@ def serve(
         if ready.problem:
             say(ready.problem, "yellow")
 
-    if settings.serve.workers > 1:
-        Supervisor(settings, application).run(on_ready)
-    else:
-        app = application(settings)
-        releases = app.state.service.releases
-        with suppress(KeyboardInterrupt):
-            run(
-                app,
-                settings.serve,
-                lambda address: on_ready(address, Ready(releases.serving, releases.problem)),
-            )
+    Supervisor(settings, application).run(on_ready)
     say("Stopped; every acknowledged event is on disk.")
 
 

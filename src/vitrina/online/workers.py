@@ -1,8 +1,8 @@
-"""Several processes on one port: a supervisor starts workers, and replaces those that die or hang.
+"""Processes on one port: a supervisor starts workers, and replaces those that die or hang.
 
 All workers accept from one listening socket, which the supervisor opens and never reads: what is
-waiting when a worker dies is taken by another one. Each maps the bundle's files into memory, so
-that there is one copy of them however many workers there are.
+waiting when a worker dies is taken by another one, or by the one that takes its place. Each maps
+the bundle's files into memory, so that there is one copy of them however many workers there are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ctypes import c_uint64
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -101,7 +101,7 @@ class Supervisor:
         serve = self._settings.serve
         with (
             listening(serve) as listeners,
-            _metrics_folder(),
+            _metrics_folder() if serve.workers > 1 else nullcontext(),
             _told_by_signals() as told,
         ):
             try:
@@ -180,7 +180,8 @@ class Supervisor:
                 worker.process.pid,
                 worker.process.exitcode,
             )
-            forget_process(worker.process.pid or 0)
+            if METRICS_FOLDER in os.environ:
+                forget_process(worker.process.pid or 0)
             worker.news.close()
             self._workers.remove(worker)
             if worker.ready is None:
