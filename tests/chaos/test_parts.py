@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -149,9 +148,6 @@ def test_answers_without_ranking_by_the_thousand_do_not_flood_the_log(
     with raising(*RANKER):
         for _ in range(200):
             assert new_shop.client.get("/v1/recommendations").json()["degraded"]
-        lines = [record for record in caplog.records if "was served by" in record.getMessage()]
-        assert 0 < len(lines) < 150
-        time.sleep(0.3)
-        new_shop.client.get("/v1/recommendations")
-    assert any("degraded answers more" in record.getMessage() for record in caplog.records)
+    lines = [record for record in caplog.records if "was served by" in record.getMessage()]
+    assert 0 < len(lines) < 50, "one for each kind, every ten seconds"
     eventually(lambda: not new_shop.client.get("/v1/recommendations").json()["degraded"])

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from served import serving, shop_settings
 from vitrina.bundle.registry import Registry
 from vitrina.online.app import create_app
-from vitrina.online.logs import log_handler
+from vitrina.online.logs import Sparingly, log_handler
 
 USER, SESSION, ADDRESS, ITEM = "agatha-c-1890", "visit-to-styles", "203.0.113.77", "item-0003"
 
@@ -63,6 +63,20 @@ def test_no_line_is_about_a_person(app: FastAPI, log: io.StringIO, tmp_path: Pat
     assert "history" in text, "the fault is named"
     for secret in (USER, SESSION, ADDRESS, ITEM):
         assert secret not in text
+
+
+def test_what_happens_to_every_request_is_a_line_in_ten_seconds(log: io.StringIO) -> None:
+    now = 0.0
+    lines = Sparingly(logging.getLogger("vitrina.crowd"), clock=lambda: now)
+    for request in range(1_000):
+        now = request / 50
+        lines.log(logging.WARNING, "rank", f"Request r{request} was not ranked.")
+    lines.log(logging.ERROR, "unstored", "Events could not be stored.")
+    written = log.getvalue().splitlines()
+    assert len(written) == 3
+    assert "Request r0 was not ranked." in written[0]
+    assert "Request r500 was not ranked. 499 more like this were not logged." in written[1]
+    assert "Events could not be stored." in written[2]
 
 
 def test_each_line_is_an_object_with_the_requests_id(

@@ -7,12 +7,46 @@ lines of a request together is its id.
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 import orjson
 
 from vitrina.online.request_id import current_request_id
+
+SECONDS_APART: Final = 10.0
+"""Between two lines that say the same of many requests."""
+
+
+class Sparingly:
+    """Logs one line of each kind in SECONDS_APART, and with it how many it has held back since.
+
+    For what a fault or a crowd does to every request. Kinds are few; a line's text may differ from
+    the next one's of its kind. Safe to use from many threads. clock: seconds, monotonic.
+    """
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._next: dict[str, float] = {}
+        self._held_back: Counter[str] = Counter()
+
+    def log(self, level: int, kind: str, line: str, exc_info: bool = False) -> None:
+        """Log a line, unless one of its kind has just been logged."""
+        with self._guard:
+            now = self._clock()
+            if now < self._next.get(kind, now):
+                self._held_back[kind] += 1
+                return
+            self._next[kind] = now + SECONDS_APART
+            held_back = self._held_back.pop(kind, 0)
+        more = f" {held_back:,} more like this were not logged." if held_back else ""
+        self._logger.log(level, "%s%s", line, more, exc_info=exc_info)
 
 
 class _Text(logging.Formatter):

@@ -10,9 +10,9 @@ from vitrina.bundle.bundle import Bundle
 from vitrina.bundle.registry import Registry
 from vitrina.errors import StateError, Unconfirmed
 from vitrina.online.deadline import Deadlines
-from vitrina.online.limits import BURST_SECONDS, TokenBuckets
 from vitrina.online.live_catalog import LiveCatalog
 from vitrina.online.load import Load
+from vitrina.online.logs import Sparingly
 from vitrina.online.problems import Problem
 from vitrina.online.recommender import Recommendation, Recommender, Request
 from vitrina.online.releases import Releases
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LINES_PER_SECOND: Final = 10.0
-"""Degraded answers that are logged, after a burst of so many as come in BURST_SECONDS."""
-
-_LINES: Final = "lines"
 _UNDER_LOAD: Final = {"ranker": "the server is overloaded"}
 
 
@@ -52,8 +48,7 @@ class Service:
         self.telemetry = Telemetry()
         self.tracing = _tracing(serve.otlp_endpoint)
         self.deadlines = Deadlines()
-        self._lines = TokenBuckets(LINES_PER_SECOND, LINES_PER_SECOND * BURST_SECONDS)
-        self._unlogged = 0
+        self._lines = Sparingly(log)
         self.state, self.cache = open_stores(settings)
         registry = Registry(settings.paths.bundles)
         self.shadow = Shadow(
@@ -100,14 +95,16 @@ class Service:
         try:
             accepted = self.state.append(events)
         except Unconfirmed as error:
-            log.exception("Events may have been stored, or not.")
+            self._lines.log(
+                logging.ERROR, "unconfirmed", "Events may have been stored, or not.", exc_info=True
+            )
             raise Problem(
                 503,
                 "The store has not confirmed the events: all of them are stored, or none. Send "
                 "them again; ids count once.",
             ) from error
         except StateError as error:
-            log.exception("Events could not be stored.")
+            self._lines.log(logging.ERROR, "unstored", "Events could not be stored.", exc_info=True)
             raise Problem(503, "No event was stored. Send them again; ids count once.") from error
         duplicates = len(events) - accepted
         self.telemetry.events.labels("accepted").inc(accepted)
@@ -171,22 +168,20 @@ class Service:
             self.shadow.offer(answer)
 
     def _log(self, answer: Recommendation) -> None:
-        """A line about an answer that did not go as planned, or its place in a later count."""
-        if self._lines.take(_LINES):
-            self._unlogged += 1
-            return
-        if self._unlogged:
-            log.warning("%d degraded answers more are in /metrics alone.", self._unlogged)
-            self._unlogged = 0
+        """A line about an answer that did not go as planned, or its place in a later count.
+
+        Its kind is which stages those were, and whether an older vector had to do.
+        """
         reasons = [*answer.degraded]
+        kind = {reason.partition(":")[0] for reason in reasons}
         if answer.stale_seconds is not None:
             reasons.append(f"the cached vector is {answer.stale_seconds:.1f} s old")
-        log.warning(
-            "Request %s was served by %s after %.1f ms: %s.",
-            answer.request_id,
-            answer.served_by,
-            answer.timings_ms["total"],
-            "; ".join(reasons),
+            kind.add("stale")
+        self._lines.log(
+            logging.WARNING,
+            " ".join(sorted(kind)),
+            f"Request {answer.request_id} was served by {answer.served_by} after "
+            f"{answer.timings_ms['total']:.1f} ms: {'; '.join(reasons)}.",
         )
 
     def erase(self, key: str) -> Receipt:
