@@ -13,7 +13,8 @@ from typing import Any
 
 from vitrina.bundle.files import replace_file
 from vitrina.errors import SettingsError
-from vitrina.settings import Section, Settings
+from vitrina.settings import Settings
+from vitrina.settings_sections import Section
 
 WIDTH = 96
 
