@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake.lake_shop import EVENTS_CSV, ITEMS_CSV, NOW, rows, shop_settings, write
+from vitrina.lake.catalog import ALWAYS_THERE, load_catalog
 from vitrina.lake.duplicates import PLACE
 from vitrina.lake.engine import DuckDBEngine
 from vitrina.lake.ingest import ingest
@@ -41,6 +42,22 @@ def test_a_price_has_always_been_until_an_ingest_sees_another(tmp_path: Path) ->
     assert history_of(tmp_path, "soup") == [(FOREVER, 1.5, True), (NOW + 2 * HOUR, 1.75, True)]
     assert history_of(tmp_path, "bread") == [(FOREVER, 2.25, True)]
     assert history_of(tmp_path, "jam") == [(FOREVER, 3.0, True)]
+
+
+def test_an_item_that_comes_later_is_new_since_then(tmp_path: Path) -> None:
+    """Unless its source says since when; what was there at first may be of any age."""
+    dated = "item_id,title,created_at\nsoup,Soup,\nbread,Bread,2024-02-03\n"
+    later = dated + "jam,Jam,\nhoney,Honey,2024-04-01\n"
+    without_jam = dated + "honey,Honey,2024-04-01\n"
+    for hours, items in enumerate((dated, later, without_jam, later)):
+        ingest_items(tmp_path, items, NOW + hours * HOUR)
+    assert {row["item_id"]: row["created_at"] for row in rows(tmp_path, "items")} == {
+        "soup": None,
+        "bread": datetime(2024, 2, 3, tzinfo=UTC),
+        "jam": NOW + HOUR,
+        "honey": datetime(2024, 4, 1, tzinfo=UTC),
+    }
+    assert sorted(load_catalog(tmp_path / "lake").created_us)[0] == ALWAYS_THERE
 
 
 def test_an_item_that_leaves_the_catalog_is_not_to_be_had_until_it_is_back(tmp_path: Path) -> None:

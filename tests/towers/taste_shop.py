@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.lake_shop import ingest_texts
-from vitrina.lake.catalog import CatalogTable
+from vitrina.lake.catalog import ALWAYS_THERE, CatalogTable
 from vitrina.lake.sequences import Interactions
 from vitrina.lake.split import to_datetime
 from vitrina.schema import CATEGORY_SEPARATOR, DEFAULT_EVENT_WEIGHTS, History
@@ -105,6 +105,7 @@ def taste_catalog(taste: NDArray[np.int64], rng: np.random.Generator) -> Catalog
         condition=[None] * n,
         image_url=[None] * n,
         available=np.ones(n, np.bool_),
+        created_us=np.full(n, ALWAYS_THERE),
         attributes=[{}] * n,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from towers.taste_shop import (
 )
 from vitrina.encoding import encode_history, pad
 from vitrina.errors import TrainingError
+from vitrina.lake.catalog import ALWAYS_THERE
 from vitrina.lake.sequences import Interactions
 from vitrina.towers.calibration import before
 from vitrina.towers.features import PopularityFeatures
@@ -40,14 +42,14 @@ Event = tuple[int, int, float]
 """Row, type code, age in days: what a history holds of an event."""
 
 
-def sampler(events: Interactions, **changes: float) -> MomentSampler:
+def sampler(events: Interactions, **changes: Any) -> MomentSampler:
     return MomentSampler(
         events,
         ITEMS,
         TYPE_WEIGHTS,
         max_history=MAX_HISTORY,
         first_moment_us=START_US + 20 * DAY_US,
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
 
 
@@ -172,6 +174,25 @@ def test_a_batch_carries_popularity_as_of_its_moment(
         past = before(shop.interactions, one.batch.moment_us)
         expected = PopularityFeatures(past, ITEMS).at(one.batch.moment_us)
         assert one.batch.popularity.tolist() == expected.tolist()
+
+
+def test_a_new_item_that_nobody_has_met_is_no_negative(shop: TasteShop) -> None:
+    """But it is one when it has been there for four weeks, and a positive at any time."""
+    events = shop.interactions
+    unmet, met = 3, 5
+    events = events.where(events.row != unmet)
+    created = np.full(ITEMS, ALWAYS_THERE)
+    created[[unmet, met]] = START_US + 30 * DAY_US
+    seen = {True: 0, False: 0}
+    source, rng = sampler(events, created_us=created), np.random.default_rng(0)
+    for _ in range(400):
+        batch = source.sample(rng)
+        new = batch.moment_us < START_US + 58 * DAY_US
+        assert met in batch.candidates
+        assert np.isfinite(batch.log_q).all()
+        seen[new] += unmet in batch.candidates
+    assert seen[True] == 0
+    assert seen[False] > 0
 
 
 def test_a_world_with_another_far_future_gives_the_same_histories(shop: TasteShop) -> None:

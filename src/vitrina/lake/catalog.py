@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import narwhals as nw
 import numpy as np
 import orjson
+import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vitrina.lake.engine import DuckDBEngine
@@ -31,12 +32,17 @@ _TEXTS = (
 )
 
 
+ALWAYS_THERE: Final = np.iinfo(np.int64).min
+"""`created_us` of an item of which nobody knows since when the shop has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogTable:
     """n items sorted by item_id, one sequence a column; row i is item i everywhere.
 
     title, description: "" where unknown. category_path: the levels, broadest first.
-    price float32 [n], NaN where unknown. available bool [n], true where unknown.
+    price float32 [n], NaN where unknown. available bool [n], true where unknown. created_us int64
+    [n], ALWAYS_THERE where unknown.
     """
 
     item_ids: list[str]
@@ -50,6 +56,7 @@ class CatalogTable:
     condition: list[str | None]
     image_url: list[str | None]
     available: NDArray[np.bool_]
+    created_us: NDArray[np.int64]
     attributes: list[dict[str, Any]]
 
     def __len__(self) -> int:
@@ -84,6 +91,7 @@ def load_catalog(lake: Path, *, as_of_us: int | None = None) -> CatalogTable:
         condition=columns["condition"],
         image_url=columns["image_url"],
         available=table["available"].to_numpy(),
+        created_us=table["created_at"].cast(pa.int64()).fill_null(ALWAYS_THERE).to_numpy(),
         attributes=[orjson.loads(text) if text else {} for text in columns["attributes"]],
     )
 

@@ -21,7 +21,7 @@ from vitrina.lake.readers.addresses import find_files
 from vitrina.lake.readers.raw import FILE
 from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import TableReport
-from vitrina.lake.snapshots import catalog_history
+from vitrina.lake.snapshots import UTC_MOMENT, catalog_history
 from vitrina.lake.tables import keep, scan_set, table_at
 from vitrina.schema import ITEM_COLUMNS
 from vitrina.settings import Settings
@@ -77,6 +77,7 @@ def ingest_items(
     kept = count(engine, newest)
     items = newest.select(*ITEM_COLUMNS)
     if last is not None:
+        items = _created(items, scan_set(engine, last.folder, "items"), clock)
         items = engine.persist(nw.concat([items, _delisted(engine, last, items)]))
     engine.write_parquet(items.sort("item_id"), table_at(folder, "items"))
     earlier = None if last is None else scan_set(engine, last.folder, "snapshots")
@@ -92,6 +93,18 @@ def ingest_items(
         records=used_records(records, checked),
         settings=digest,
     )
+
+
+def _created(items: Frame, before: Frame, clock: datetime) -> Frame:
+    """The items; one that the last set lacks, and whose source is silent, was created just now."""
+    known = before.select("item_id", _since="created_at", _known=nw.lit(True))
+    found = items.join(known, on="item_id", how="left")
+    since = nw.when(nw.col("_known").is_null()).then(_utc(clock)).otherwise(nw.col("_since"))
+    return found.with_columns(created_at=nw.coalesce("created_at", since)).select(*ITEM_COLUMNS)
+
+
+def _utc(moment: datetime) -> nw.Expr:
+    return nw.lit(moment).cast(UTC_MOMENT)
 
 
 def _delisted(engine: Engine, last: LastSet, items: Frame) -> Frame:

@@ -30,6 +30,8 @@ NEGATIVE_POWER: Final = 0.75
 
 UNSEEN_SHARE: Final = 0.3
 """What an item without events counts for among them, in 1 / 100,000 of the events."""
+NEW_FOR_DAYS: Final = 28
+"""How long an item may be there before it says something that nobody turns to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,16 @@ class MomentSampler:
         positives: int = 8,
         history_dropout: float = 0.6,
         subsample_share: float = 0.01,
+        created_us: NDArray[np.int64] | None = None,
     ) -> None:
         """Moments are drawn evenly between first_moment_us and the end of the data.
 
         users, positives: size of a batch. history_dropout: each history hides a share of its
         events drawn between 0 and twice this, so that no single event is leant on.
         subsample_share: positives of items with a larger share of the events than this are
-        thinned to √(share / theirs) (Mikolov et al., NeurIPS 2013, section 2.3). Raises
+        thinned to √(share / theirs) (Mikolov et al., NeurIPS 2013, section 2.3). created_us
+        int64 [items]: since when each has been there; one that is new and that nobody has met
+        is no negative, for nobody has refused it. None: they have always been there. Raises
         TrainingError when no moment has two shoppers with something before and something new
         after it.
         """
@@ -84,6 +89,7 @@ class MomentSampler:
         self._users, self._positives = users, positives
         self._history_dropout = history_dropout
         self._popularity = PopularityFeatures(interactions, items)
+        self._new_until = None if created_us is None else created_us + NEW_FOR_DAYS * US_PER_DAY
         self._start = user_starts(interactions)
         share = np.bincount(interactions.row, minlength=items) / max(len(interactions), 1)
         thinning = np.sqrt(np.minimum(1.0, subsample_share / np.maximum(share, 1e-12)))
@@ -155,7 +161,11 @@ class MomentSampler:
 
         popularity = self._popularity.at(moment)
         current = np.expm1(popularity[:, FOUR_WEEKS].astype(np.float64))
-        negative_share = (current + UNSEEN_SHARE) ** NEGATIVE_POWER
+        unseen = np.full(self._items, UNSEEN_SHARE)
+        if self._new_until is not None:
+            new = self._new_until > moment
+            unseen[new] = UNSEEN_SHARE if new.all() else 0.0
+        negative_share = (current + unseen) ** NEGATIVE_POWER
         negative_share /= negative_share.sum()
         negatives = np.searchsorted(
             np.cumsum(negative_share), rng.random(SAMPLED_NEGATIVES), side="right"

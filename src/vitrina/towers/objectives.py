@@ -82,11 +82,16 @@ def objective_of(
     items: int,
     type_weights: NDArray[np.float32],
     settings: TrainSettings,
+    created_us: NDArray[np.int64] | None = None,
 ) -> Objective:
-    """What the settings ask for. type_weights float32 [types]: weight of each event type."""
+    """What the settings ask for.
+
+    type_weights float32 [types]: weight of each event type. created_us: as of `MomentSampler`;
+    learning the next item needs none, since what nobody has met is no negative there.
+    """
     if settings.objective == "next_item":
         return NextItem(interactions, items, type_weights, settings)
-    return Discoveries(interactions, items, type_weights, settings)
+    return Discoveries(interactions, items, type_weights, settings, created_us)
 
 
 class Discoveries:
@@ -98,6 +103,7 @@ class Discoveries:
         items: int,
         type_weights: NDArray[np.float32],
         settings: TrainSettings,
+        created_us: NDArray[np.int64] | None = None,
     ) -> None:
         self._lengths = settings.matryoshka
         self._sampler = MomentSampler(
@@ -107,6 +113,7 @@ class Discoveries:
             max_history=settings.max_history,
             first_moment_us=first_moment(interactions),
             history_dropout=_history_dropout(settings),
+            created_us=created_us,
         )
 
     def batch(self, step: int, rng: np.random.Generator) -> Batch:

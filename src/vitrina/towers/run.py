@@ -39,7 +39,7 @@ from vitrina.towers.encode import user_vectors
 from vitrina.towers.export import export_user_tower, require_item_parity
 from vitrina.towers.features import PopularityFeatures
 from vitrina.towers.memory import require_memory
-from vitrina.towers.moments import newest_histories
+from vitrina.towers.moments import NEW_FOR_DAYS, US_PER_DAY, newest_histories
 from vitrina.towers.training import TrainProgress, TwoTowers, build, fit
 from vitrina.towers.user_tower import TowardsCentre
 from vitrina.towers.validation import HeldOut, hold_out
@@ -234,6 +234,7 @@ def learn(
         identity if earlier is None else f"{identity} from {earlier.identity}",
         progress,
         None if held is None else held.validation(settings.train),
+        data.catalog.created_us,
     )
     return towers, state, held
 
@@ -269,6 +270,8 @@ def served(
         return towers.item.embed_catalog(), towers.user
     popularity = PopularityFeatures(data.interactions, len(data.catalog)).at(data.split.cut_us)
     towers.item.expect(popularity)
+    new = data.catalog.created_us > data.split.cut_us - NEW_FOR_DAYS * US_PER_DAY
+    popularity[new] = np.maximum(popularity[new], towers.item.usual_popularity.cpu().numpy())
     vectors = towers.item.embed_catalog(popularity)
     return vectors, towards_centre(towers.user, vectors, data.interactions, settings.max_history)
 

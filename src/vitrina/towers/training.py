@@ -153,11 +153,13 @@ def fit(
     identity: str,
     progress: Callable[[TrainProgress], None] | None = None,
     validation: Validation | None = None,
+    created_us: NDArray[np.int64] | None = None,
 ) -> TrainingState:
     """Train in place, ending with the averaged weights; resumes from `folder` if it can.
 
     With `validation`, those are the averaged weights of the step that it found best.
     type_weights float32 [types]: weight of each event type. identity: see `save_checkpoint`.
+    created_us int64 [items]: since when each has been there; None: always.
     With the same seed and the same interruptions or none, the weights come out the same.
     Trains on a CUDA device if there is one; the towers are on the CPU afterwards, in any case.
     Within `ranks.joined`, all processes must call this with the same arguments; each ends with the
@@ -167,7 +169,7 @@ def fit(
     device = training_device()
     towers.to(device)
     ranks.share_state(towers)
-    objective = objective_of(interactions, len(towers.item), type_weights, settings)
+    objective = objective_of(interactions, len(towers.item), type_weights, settings, created_us)
     optimiser = _optimiser(towers, settings)
     average = {name: value.detach().clone() for name, value in towers.named_parameters()}
     state = TrainingState(towers, average, optimiser, np.random.default_rng(settings.seed))

@@ -247,6 +247,7 @@ def _run(
             "a trial",
             watch,
             Validation(measure, every, patience=LOOKS + 1),
+            data.catalog.created_us,
         )
     return max(value for _, value in state.curve)
 
