@@ -1,23 +1,28 @@
 """Every backend that the conformance suite of indexes runs, and the shop it runs on.
 
 A new backend is a line of `BACKENDS`: its name, whether the real thing runs or a published contract
-of it, and a function that fills it with the shop's items.
+of it, and a function that fills it with the shop's items; a store one of `STORES`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol, Self
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrina.filters import Facet, Filters, ItemAttributes, NamedField, select
-from vitrina.index.base import Found, IndexStats, RowArray, VectorIndex
+from stores import postgres_of_this_process
+from vitrina.filters import Facet, Filters, ItemAttributes, NamedField, Selection, select
+from vitrina.index.base import Found, IndexStats, RowArray, VectorIndex, VectorStore
 from vitrina.index.faiss import FaissIndex
+from vitrina.index.pgvector import PgVectorStore
 from vitrina.index.tuning import build_index
 from vitrina.settings import IndexSettings
 from vitrina.space import EmbeddingSpace, Vectors, normalise
@@ -61,6 +66,7 @@ class Shelf(Protocol):
     def close(self) -> None: ...
 
 
+Place = tuple[str, Callable[[], None]]
 Fill = Callable[[Vectors, ItemAttributes, Path], Shelf]
 
 
@@ -113,14 +119,88 @@ def embedded(build: Callable[[Vectors], VectorIndex]) -> Fill:
     return lambda vectors, attributes, folder: Embedded(build(vectors), attributes, folder)
 
 
+class Stored:
+    """A collection in a store, sealed and attached to."""
+
+    def __init__(
+        self, store: VectorStore, address: str, ends: Callable[[], None] = lambda: None
+    ) -> None:
+        """ends: removes what was made for it."""
+        self._store = store
+        self._address = address
+        self._ends = ends
+
+    def search(self, queries: Vectors, k: int, filters: Filters) -> Found:
+        return self._store.search(queries, k, Selection(filters, None))
+
+    def upsert(self, rows: RowArray, vectors: Vectors, attributes: ItemAttributes) -> None:
+        self._store.upsert(rows, vectors, attributes)
+
+    def delete(self, rows: RowArray) -> None:
+        self._store.delete(rows)
+
+    def stats(self) -> IndexStats:
+        return self._store.stats()
+
+    def reopened(self, space: EmbeddingSpace) -> Stored:
+        return Stored(type(self._store).attach(self._address, space), self._address)
+
+    def close(self) -> None:
+        self._store.close()
+        self._ends()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A kind of store. place: makes an empty place; gives its address, and how to remove it."""
+
+    name: str
+    runs: Literal["real", "contract"]
+    kind: type[VectorStore]
+    place: Callable[[Path], Place]
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.runs}"
+
+    def fill(self, vectors: Vectors, attributes: ItemAttributes, folder: Path) -> Stored:
+        address, ends = self.place(folder)
+        store = self.kind.create(address, vectors.space)
+        store.upsert(np.arange(len(vectors)), vectors, attributes)
+        store.seal()
+        store.close()
+        return Stored(self.kind.attach(address, vectors.space), address, ends)
+
+
+def postgres_schema(_: Path) -> Place:
+    """A schema of its own in a database that this process has started, or is told of."""
+    import psycopg
+
+    address = os.environ.get("VITRINA_TEST_PGVECTOR_URL") or postgres_of_this_process().uri
+    schema = f"vitrina_test_{uuid4().hex}"
+
+    def execute(statement: str) -> None:
+        with psycopg.connect(address, autocommit=True) as db:
+            db.execute(statement)
+
+    def ends() -> None:
+        execute(f"SET client_min_messages TO warning; DROP SCHEMA {schema} CASCADE")
+
+    execute(f"CREATE EXTENSION IF NOT EXISTS vector; CREATE SCHEMA {schema}")
+    options = urlencode({"options": f"-csearch_path={schema},public"})
+    return address + ("&" if "?" in address else "?") + options, ends
+
+
 def tuned_ivf(vectors: Vectors) -> VectorIndex:
     settings = IndexSettings(kind="ivf", recall_target=0.99)
     return build_index(vectors, settings, some_queries())[0]
 
 
+STORES: Sequence[Store] = (Store("pgvector", "real", PgVectorStore, postgres_schema),)
+
 BACKENDS: Sequence[Backend] = (
     Backend("faiss_exact", "real", embedded(FaissIndex.build)),
     Backend("faiss_ivf", "real", embedded(tuned_ivf)),
+    *(Backend(store.name, store.runs, store.fill) for store in STORES),
 )
 
 

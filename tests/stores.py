@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -139,6 +141,14 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.stop()
+
+
+@cache
+def postgres_of_this_process() -> PostgresServer:
+    """A PostgreSQL server that lasts until the tests end."""
+    server = PostgresServer()
+    atexit.register(server.stop)
+    return server
 
 
 class Wire:
