@@ -10,7 +10,8 @@ of 20 items from 500 candidates. Printed are
     floor           the bare calls of the libraries for the same work, one after another: SQLite,
                     ONNX Runtime, FAISS, NumPy, orjson; and uvicorn with an answer of the same size
     events          durable events a second, in batches of 50 and singly
-    --soak MINUTES  70 % of that load with a swap of bundles every minute: failed requests, memory
+    --soak MINUTES  70 % of that load with a swap of bundles every minute: failed requests, swaps,
+                    memory and how it grows
 
 --shop FOLDER keeps the generated shop for the next run; it takes minutes to make.
 """
@@ -31,7 +32,7 @@ from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import faiss
 import numpy as np
@@ -53,6 +54,8 @@ CONNECTIONS: Final = 16
 HOT: Final = 1_000
 """Shoppers whose vectors are all cached after a moment."""
 K, CANDIDATES = 20, 500
+SETTLED: Final = 4
+"""Minutes of a soak until both bundles have served twice, and caches are full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +150,22 @@ class Server:
         connection.close()
         return response.status, body
 
-    def memory(self) -> int:
-        """Bytes: what supervisor and worker hold, files that they have mapped included."""
+    def memory(self, what: Literal["Pss", "Pss_Anon"] = "Pss") -> int:
+        """Bytes that supervisor and workers hold, by a line of the kernel's.
+
+        Pss: files that they have mapped included; Pss_Anon: without these.
+        """
         supervisor = psutil.Process(self.process.pid)
-        return sum(each.memory_full_info().pss for each in [supervisor, *supervisor.children()])
+        return sum(_memory(each.pid, what) for each in [supervisor, *supervisor.children()])
+
+    def bundle(self) -> str:
+        """The version that serves."""
+        return str(json.loads(self.get("/readyz")[1])["bundle"])
+
+
+def _memory(pid: int, what: str) -> int:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if f"{what}:" in line)
 
 
 def environment(shop: Shop) -> dict[str, str]:
@@ -164,12 +179,17 @@ def environment(shop: Shop) -> dict[str, str]:
 
 def client(server_port: int, **options: object) -> dict[str, Any]:
     """One run of `load.py`."""
+    command = client_command(server_port, **options)
+    found: dict[str, Any] = json.loads(subprocess.check_output(command, text=True))
+    return found
+
+
+def client_command(server_port: int, **options: object) -> list[str]:
     command = [sys.executable, str(Path(__file__).with_name("load.py"))]
     command += ["--port", str(server_port), "--core", str(CLIENT_CORE)]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
-    found: dict[str, Any] = json.loads(subprocess.check_output(command, text=True))
-    return found
+    return command
 
 
 def load(
@@ -361,25 +381,57 @@ def event_table(server: Server, shop: Shop, options: argparse.Namespace) -> Tabl
     return shown
 
 
-def soak(server: Server, shop: Shop, rate: float, minutes: float) -> Table:
-    """Requests at a steady rate, and another bundle every minute."""
-    shown = Table(title=f"{minutes:g} minutes at {rate:,.0f} requests/s, a swap every minute")
-    for heading in ("minute", "p50 ms", "p99 ms", "failed", "degraded", "memory GB"):
+def soak(server: Server, shop: Shop, rate: float, minutes: int) -> Table:
+    """Requests at a steady rate, and another bundle every minute, promoted amid the load."""
+    shown = Table(title=f"{minutes} minutes at {rate:,.0f} requests/s, a swap every minute")
+    for heading in ("minute", "requests", "p50 ms", "p99 ms", "failed", "degraded"):
+        shown.add_column(heading, justify="right")
+    for heading in ("swap s", "memory GB", "of its own MB"):
         shown.add_column(heading, justify="right")
     versions = [each.version for each in shop.registry.list()]
-    for minute in range(round(minutes)):
-        shop.registry.promote(versions[minute % len(versions)])
-        found = client(
-            server.port, shoppers=shop.shoppers, seconds=60, rate=rate, connections=CONNECTIONS
+    if len(versions) < 2:
+        raise SystemExit(f"{shop.folder} has one bundle; a soak takes two. Make another shop.")
+    requests = failed = swaps = 0
+    own = []
+    for minute in range(minutes):
+        asking = subprocess.Popen(
+            client_command(
+                server.port, shoppers=shop.shoppers, seconds=60, rate=rate, connections=CONNECTIONS
+            ),
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        version = versions[versions.index(server.bundle()) - 1]
+        shop.registry.promote(version)
+        began = time.perf_counter()
+        while asking.poll() is None and server.bundle() != version:
+            time.sleep(0.1)
+        swapped = server.bundle() == version
+        taken = f"{time.perf_counter() - began:.1f}" if swapped else "no"
+        found = json.loads(asking.communicate()[0])
+        swaps += swapped
+        requests += found["requests"]
+        failed += found["failures"]
+        own.append(server.memory("Pss_Anon") / 1e6)
         shown.add_row(
             str(minute + 1),
+            f"{found['requests']:,}",
             f"{found['p50_ms']:.2f}",
             f"{found['p99_ms']:.2f}",
             str(found["failures"]),
             str(found["degraded"]),
+            taken,
             f"{server.memory() / 1e9:.2f}",
+            f"{own[-1]:.0f}",
         )
+    shown.caption = (
+        f"{failed} of {requests:,} requests failed; {swaps} swaps of {minutes}; memory of its own "
+        f"{own[0]:.0f} MB after the first, {own[-1]:.0f} MB after the last"
+    )
+    settled = own[SETTLED:]
+    if len(settled) > 1:
+        slope = np.polyfit(np.arange(len(settled)), settled, 1)[0]
+        shown.caption += f", {slope:+.2f} MB a minute from the {SETTLED + 1}th on"
     return shown
 
 
@@ -391,7 +443,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--shoppers", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=8, help="of each shopper (8)")
     parser.add_argument("--seconds", type=float, default=10, help="of each load (10)")
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="ends with it")
+    parser.add_argument("--soak", type=int, metavar="MINUTES", help="ends with it")
     parser.add_argument("--shop", type=Path, metavar="FOLDER", help="make it there, or find it")
     return parser.parse_args()
 

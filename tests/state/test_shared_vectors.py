@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from served import eventually
 from stores import RedisServer, redis_server
 from vitrina.schema import History
 from vitrina.space import EmbeddingSpace, UserVector
@@ -45,6 +46,7 @@ def test_a_vector_made_by_one_process_is_found_by_another(
     process: Callable[[], SharedVectorCache], server: RedisServer
 ) -> None:
     process().put("ada", VECTOR, MADE_FROM)
+    eventually(lambda: bool(server.client().keys("*")))
     found = process().get("user_v1", SPACE, "ada", MADE_FROM)
     assert found is not None
     assert found.values.tolist() == VECTOR.values.tolist()
@@ -55,9 +57,10 @@ def test_a_vector_made_by_one_process_is_found_by_another(
 
 
 def test_another_history_version_or_space_never_matches(
-    process: Callable[[], SharedVectorCache],
+    process: Callable[[], SharedVectorCache], server: RedisServer
 ) -> None:
     process().put("ada", VECTOR, MADE_FROM)
+    eventually(lambda: bool(server.client().keys("*")))
     other = process()
     newer = History(("soup", "tea", "jam"), ("view",) * 3, (1, 2, 3))
     assert other.get("user_v1", SPACE, "ada", newer) is None
@@ -77,6 +80,7 @@ def test_what_one_process_forgets_is_gone_for_those_that_lack_it(
     cache = process()
     cache.put("ada", VECTOR, MADE_FROM)
     cache.get("user_v1", SPACE, "ada", MADE_FROM)
+    eventually(lambda: bool(server.client().keys("*")))
     cache.forget("ada")
     assert server.client().keys("*") == []
     assert cache.get("user_v1", SPACE, "ada", MADE_FROM) is None

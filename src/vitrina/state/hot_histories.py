@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
+    from vitrina.state.shared_vectors import SharedVectorCache
+
 HELD_EVENTS: Final = 1_000
 """Events in a copy when it is made; whoever asks for more asks PostgreSQL."""
 
@@ -39,14 +40,22 @@ COPY_SECONDS: Final = 3_600
 LEASE_MS: Final = 5_000
 _SHUT: Final = "shut"
 
+# What else is read in the same trip has the third name, if there is one.
 _READ: Final = """
+local along = KEYS[3] and redis.call('GET', KEYS[3]) or false
 if redis.call('EXISTS', KEYS[1]) == 0 then
     local taken = redis.pcall('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3])
-    return taken and not taken.err and 1 or 0
+    return {taken and not taken.err and 1 or 0, along}
+end
+local copy, others = KEYS[1], redis.call('ZRANGEBYSCORE', KEYS[1], -2, -1)
+if string.sub(others[1], 1, 1) == '@' then
+    local owners = ARGV[4] .. string.sub(others[1], 2)
+    if redis.call('EXISTS', owners) == 1 then
+        copy, others = owners, redis.call('ZRANGEBYSCORE', owners, -2, -1)
+    end
 end
 return {
-    redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', 0, 'LIMIT', 0, ARGV[1]),
-    redis.call('ZRANGEBYSCORE', KEYS[1], -2, -1)
+    redis.call('ZREVRANGEBYSCORE', copy, '+inf', 0, 'LIMIT', 0, ARGV[1]), along, others
 }"""
 _FILL: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -80,29 +89,40 @@ class HotHistories:
     deleted those that it could not bring up to date.
     """
 
-    def __init__(self, link: RedisLink, source: PostgresState) -> None:
+    def __init__(
+        self, link: RedisLink, source: PostgresState, vectors: SharedVectorCache | None = None
+    ) -> None:
+        """vectors: what comes along with a history."""
         self._link = link
         self._source = source
+        self._vectors = vectors
 
     def shopper(self, key: str, limit: int) -> tuple[History, Purchases]:
         """The newest `limit` events, and all purchases: one trip where there is a copy."""
         if limit > HELD_EVENTS:
             return self._source.stored(key, limit)
-        token = secrets.token_bytes(8)
+        names, token = [*self._names(key)], secrets.token_bytes(8)
+        vector = None if self._vectors is None else self._vectors.wanted(key)
+        if vector is not None:
+            names.append(vector)
+        arguments = (limit, token, LEASE_MS, self._names("")[0])
+
+        def read(redis: Redis) -> tuple[Any, bytes | None, list[Any]]:
+            found, along, *others = redis.eval(_READ, len(names), *names, *arguments)
+            return found, along, others
+
         try:
-            reply = self._link.trip(
-                lambda redis: redis.eval(_READ, 2, *self._names(key), limit, token, LEASE_MS)
-            )
-            if isinstance(reply, list):
-                members, others = reply
-                if others[0].startswith(_OTHERS):
-                    return self.shopper(others[0][1:].decode(), limit)
-                return _history(members), _purchases(others[1:])
+            found, along, others = self._link.trip(read)
         except StateError:
             return self._source.stored(key, limit)
-        if reply != 1:
-            return self._source.stored(key, limit)
-        return self._fill(key, token, limit)
+        if self._vectors is not None and vector is not None:
+            self._vectors.bring(key, vector, along)
+        if not others:
+            return self._fill(key, token, limit) if found == 1 else self._source.stored(key, limit)
+        (held,) = others
+        if held[0].startswith(_OTHERS):
+            return self.shopper(held[0][1:].decode(), limit)
+        return _history(found), _purchases(held[1:])
 
     def apply(self, changes: Changes) -> None:
         """Bring the copies up to date with what has just been committed."""
@@ -182,8 +202,7 @@ class HotHistories:
             )
             members = [-2, _OWN, *_members(list(seen), list(bought))]
         arguments = (*self._names(key), token, COPY_SECONDS, *members)
-        with suppress(StateError):
-            self._link.trip(lambda redis: redis.eval(_FILL, 2, *arguments))
+        self._link.later(lambda pipeline: pipeline.eval(_FILL, 2, *arguments))
         return _newest(history, limit), purchases
 
     def _names(self, key: str) -> tuple[str, str]:

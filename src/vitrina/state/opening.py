@@ -12,6 +12,7 @@ from vitrina.state.vector_cache import LruVectorCache
 
 if TYPE_CHECKING:
     from vitrina.state.redis_link import RedisLink
+    from vitrina.state.shared_vectors import SharedVectorCache
 
 REDIS_SHARE: Final = 0.1
 """The share of a deadline that a trip to Redis may take: less than a history may, so that there is
@@ -38,12 +39,13 @@ def open_stores(settings: Settings) -> tuple[State, VectorCache]:
     """
     serve, link = settings.serve, _redis_link(settings)
     seconds = serve.cache_ttl_hours * 3600
-    state, near = _open_state(settings, link), LruVectorCache(serve.cache_size, seconds)
+    near = LruVectorCache(serve.cache_size, seconds)
     if link is None:
-        return state, near
+        return _open_state(settings, link), near
     from vitrina.state.shared_vectors import SharedVectorCache
 
-    return state, SharedVectorCache(near, link, seconds)
+    vectors = SharedVectorCache(near, link, seconds)
+    return _open_state(settings, link, vectors), vectors
 
 
 def open_catalog_changes(settings: Settings) -> CatalogChanges:
@@ -58,7 +60,9 @@ def open_catalog_changes(settings: Settings) -> CatalogChanges:
     return PostgresCatalogChanges(settings.state.log)
 
 
-def _open_state(settings: Settings, link: RedisLink | None) -> State:
+def _open_state(
+    settings: Settings, link: RedisLink | None, vectors: SharedVectorCache | None = None
+) -> State:
     log = settings.state.log
     if log is None:
         return SqliteState(settings.paths.state)
@@ -68,7 +72,7 @@ def _open_state(settings: Settings, link: RedisLink | None) -> State:
         return PostgresState(log)
     from vitrina.state.shared import SharedState
 
-    return SharedState(log, link)
+    return SharedState(log, link, vectors)
 
 
 def _redis_link(settings: Settings) -> RedisLink | None:

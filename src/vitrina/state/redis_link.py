@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from vitrina.errors import MissingExtra, StateError
@@ -17,12 +19,17 @@ from vitrina.settings_sources import hide_passwords
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.client import Pipeline
 
 log = logging.getLogger(__name__)
 
 PROBE_SECONDS: Final = 0.1
 """Time between two looks whether Redis is back."""
 
+MOST_WAITING: Final = 1_000
+"""Writes that nobody waits for are forgotten beyond so many."""
+
+_WRITTEN_AT_ONCE: Final = 100
 _DELETED_AT_ONCE: Final = 1_000
 
 _T = TypeVar("_T")
@@ -59,6 +66,8 @@ class RedisLink:
         self._behind: set[str] = set()
         self._mender: threading.Thread | None = None
         self._guard = threading.Lock()
+        self._waiting: Queue[Callable[[Pipeline], object]] = Queue(MOST_WAITING)
+        self._writer: threading.Thread | None = None
 
     @property
     def up(self) -> bool:
@@ -92,13 +101,50 @@ class RedisLink:
                 self._behind.update(names)
             self._give_up(error)
 
+    def later(self, work: Callable[[Pipeline], object]) -> None:
+        """`work` with a pipeline, soon, on a thread that no request waits for.
+
+        It is forgotten while Redis is away, and when Redis cannot keep up.
+        """
+        if self._down.is_set():
+            return
+        with self._guard:
+            if self._writer is None:
+                self._writer = threading.Thread(
+                    target=self._write, name="vitrina-redis-writer", daemon=True
+                )
+                self._writer.start()
+        with suppress(Full):
+            self._waiting.put_nowait(work)
+
     def close(self) -> None:
         """Stop looking for it and close its connections."""
         self._stop.set()
         self._down.set()
+        with suppress(Full):
+            self._waiting.put_nowait(lambda pipeline: None)  # wakes the writer, which then ends
+        if self._writer is not None:
+            self._writer.join()
         if self._mender is not None:
             self._mender.join()
         self._client.close()
+
+    def _write(self) -> None:
+        """Do what is waiting, all of it in one trip."""
+        while not self._stop.is_set():
+            works = [self._waiting.get()]
+            with suppress(Empty):
+                while len(works) < _WRITTEN_AT_ONCE:
+                    works.append(self._waiting.get_nowait())
+
+            def tell(redis: Redis, works: Iterable[Callable[[Pipeline], object]] = works) -> None:
+                pipeline = redis.pipeline(transaction=False)
+                for work in works:
+                    work(pipeline)
+                pipeline.execute()
+
+            with suppress(StateError):
+                self.trip(tell)
 
     def _give_up(self, error: Exception) -> None:
         """Use Redis no more until it answers and nothing in it is known to be behind."""

@@ -12,6 +12,7 @@ from vitrina.state.base import Receipt
 from vitrina.state.hot_histories import COPY_SECONDS, HotHistories
 from vitrina.state.postgres import PostgresState
 from vitrina.state.redis_link import RedisLink
+from vitrina.state.shared_vectors import SharedVectorCache
 
 
 class SharedState(PostgresState):
@@ -20,9 +21,12 @@ class SharedState(PostgresState):
     Without Redis, everything is read from PostgreSQL and stays right. Raises as `PostgresState`.
     """
 
-    def __init__(self, address: str, link: RedisLink) -> None:
+    def __init__(
+        self, address: str, link: RedisLink, vectors: SharedVectorCache | None = None
+    ) -> None:
+        """vectors: the cache whose vectors come along with histories."""
         self._link = link
-        self._hot = HotHistories(link, self)
+        self._hot = HotHistories(link, self, vectors)
         super().__init__(address, on_commit=self._hot.apply)
         with suppress(StateError):
             # A process that was killed while Redis was away may have left copies behind.

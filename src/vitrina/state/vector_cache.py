@@ -102,6 +102,14 @@ class LruVectorCache:
         with self._lock:
             return self._find(user_version, space, key, stamp)
 
+    def holds(self, user_version: str, item_version: str, key: str) -> bool:
+        """Whether there is a vector of these versions, of whichever history."""
+        kept = self._vectors.get(key)
+        return kept is not None and (
+            (kept.vector.user_embedding_version, kept.vector.space.version)
+            == (user_version, item_version)
+        )
+
     def put(self, key: str, vector: UserVector, history: History) -> None:
         """Keep the vector that was made from `history`, in the place of the shopper's last."""
         stamp, now = stamp_of(history), self._clock()
