@@ -225,8 +225,12 @@ class TrainSettings(Section):
 class IndexSettings(Section):
     """The vector index."""
 
-    kind: Literal["auto", "exact", "ivf"] = Field(
-        "auto", description="auto: exact up to `exact_below` items, inverted lists above."
+    kind: Literal[
+        "auto", "exact", "ivf", "ivf_flat", "ivf_sq8", "ivf_pq", "rabitq", "hnsw", "scann"
+    ] = Field(
+        "auto",
+        description="auto: exact up to `exact_below` items, `ivf` (inverted lists) above. 'vitrina "
+        "index tune' says which one is the fastest; scann takes the extra `scann`.",
     )
     exact_below: int = Field(50_000, ge=0, description="Largest catalog that auto scans exactly.")
     recall_target: float = Field(

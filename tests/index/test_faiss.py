@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vitrina.errors import BundleError, DataError, SpaceMismatch
 from vitrina.filters import Filters, Selection
-from vitrina.index.base import IndexInfo
+from vitrina.index.base import Effort, IndexInfo
 from vitrina.index.faiss import FaissIndex, list_count
 from vitrina.index.recall import overlap, recall_at_k
 from vitrina.index.tuning import build_index
@@ -40,17 +40,17 @@ def test_auto_scans_small_catalogs_and_lists_large_ones() -> None:
 def test_the_recall_asked_for_is_reached_and_told_truly(target: float) -> None:
     vectors, queries = some_vectors(6000), some_vectors(300, 1)
     index, info = build_index(vectors, IndexSettings(kind="ivf", recall_target=target), queries)
-    measured = recall_at_k(index, FaissIndex.build_exact(vectors), queries, 500)
+    measured = recall_at_k(index, FaissIndex.build(vectors), queries, 500)
     assert info.recall_at_500 == pytest.approx(measured)
     assert measured >= target
-    assert (info.nlist, info.nprobe) == (index.nlist, index.nprobe)
+    assert (info.nlist, info.nprobe) == (index.most_lists, index.effort.lists)
 
 
 def test_no_less_probing_would_have_reached_the_target() -> None:
     vectors, queries = some_vectors(6000), some_vectors(300, 1)
     index, info = build_index(vectors, IndexSettings(kind="ivf", recall_target=0.9), queries)
-    index.nprobe = info.nprobe - 1
-    assert recall_at_k(index, FaissIndex.build_exact(vectors), queries, 500) < 0.9
+    index.effort = Effort(info.nprobe - 1)
+    assert recall_at_k(index, FaissIndex.build(vectors), queries, 500) < 0.9
 
 
 def test_building_twice_gives_the_same_answers() -> None:
@@ -82,9 +82,9 @@ def test_a_file_that_is_no_index_is_refused_by_name(tmp_path: Path, content: byt
     file = tmp_path / "index.faiss"
     file.write_bytes(content)
     with pytest.raises(BundleError, match=r"index\.faiss is not an index"):
-        FaissIndex.load(file, SPACE)
+        FaissIndex.load(file, some_vectors(100))
     with pytest.raises(BundleError, match=r"missing\.faiss is not an index"):
-        FaissIndex.load(tmp_path / "missing.faiss", SPACE)
+        FaissIndex.load(tmp_path / "missing.faiss", some_vectors(100))
 
 
 def test_an_index_cut_short_is_refused(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_index_cut_short_is_refused(tmp_path: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2] + content[content.rindex(b"\n") :])
     with pytest.raises(BundleError, match="damaged"):
-        FaissIndex.load(file, SPACE)
+        FaissIndex.load(file, some_vectors(100))
 
 
 def test_vectors_of_another_length_never_reach_the_index() -> None:
@@ -123,7 +123,7 @@ def test_a_loaded_index_can_be_changed_and_its_file_stays_as_it_was(tmp_path: Pa
         settings, path = IndexSettings(kind=kind), tmp_path / kind
         build_index(some_vectors(3000), settings, some_vectors(50, 1))[0].save(path)
         before = path.read_bytes()
-        loaded = FaissIndex.load(path, SPACE)
+        loaded = FaissIndex.load(path, some_vectors(3000))
         loaded.upsert(np.array([3000]), some_vectors(1, 2))
         assert loaded.search(some_vectors(1, 2), 1)[1][0, 0] == 3000
         loaded.delete(np.array([3000]))

@@ -21,7 +21,7 @@ from vitrina.bundle.manifest import WAY_OUT, FileEntry, Manifest, read_manifest
 from vitrina.errors import BundleError, SpaceMismatch
 from vitrina.filters import Facet
 from vitrina.index.base import RowArray, VectorIndex
-from vitrina.index.faiss import FaissIndex
+from vitrina.index.opening import index_file, load_kind
 from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, fingerprint
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ ITEMS: Final = "items.safetensors"
 ITEM_IDS: Final = "item_ids.json"
 VOCABULARY: Final = "vocabulary.json"
 CATALOG: Final = "catalog.jsonl"
-INDEX: Final = "index.faiss"
 RANKING: Final = "ranking.json"
 METRICS: Final = "metrics.json"
 FILES: Final = (
@@ -44,11 +43,10 @@ FILES: Final = (
     ITEM_IDS,
     VOCABULARY,
     CATALOG,
-    INDEX,
     RANKING,
     METRICS,
 )
-"""What every bundle holds beside the manifest and its checksum."""
+"""What every bundle holds beside the manifest and its checksum, and its index."""
 
 NAMES_OF: Final = {"brand": "brands", "condition": "conditions", "location": "locations"}
 """The keys of `VOCABULARY` for each of `catalog.FACETS`; their codes are arrays of `ITEMS`."""
@@ -163,10 +161,11 @@ def load_bundle(path: Path, verify: bool = True) -> Bundle:
     vectors = Vectors(manifest.space, arrays["vectors"])
     if verify:
         require_fingerprint(path, item_ids, vectors, manifest.files[ITEM_TOWER])
-    index = FaissIndex.load(path / INDEX, manifest.space)
+    index_path = path / index_file(manifest.index.kind)
+    index = load_kind(manifest.index.kind, index_path, vectors)
     if len(index) != manifest.items:
         raise SpaceMismatch(
-            f"{path / INDEX} holds {len(index)} vectors, {manifest.space.version} has "
+            f"{index_path} holds {len(index)} vectors, {manifest.space.version} has "
             f"{manifest.items} items. Build the index again with 'vitrina index'."
         )
     catalog = _load_catalog(path, arrays)
@@ -192,7 +191,8 @@ def load_bundle(path: Path, verify: bool = True) -> Bundle:
 
 def files_of(manifest: Manifest) -> list[str]:
     """Every file of this bundle beside the manifest and its checksum."""
-    return [*FILES, *(name for name in (LISTS, *OPTIONAL) if name in manifest.files)]
+    index = index_file(manifest.index.kind)
+    return [*FILES, index, *(name for name in (LISTS, *OPTIONAL) if name in manifest.files)]
 
 
 def require_files(path: Path, manifest: Manifest) -> None:

@@ -29,6 +29,7 @@ from vitrina.bundle.manifest import (
 )
 from vitrina.errors import BundleError
 from vitrina.index.base import IndexInfo, VectorIndex
+from vitrina.index.opening import index_file
 from vitrina.space import Vectors, require_same_space
 
 
@@ -82,7 +83,7 @@ def write_bundle(folder: Path, contents: BundleContents) -> Path:
         shutil.copyfile(contents.encoder, partial / layout.ENCODER)
         for path in contents.optional:
             shutil.copyfile(path, partial / path.name)
-        contents.index.save(partial / layout.INDEX)
+        contents.index.save(partial / index_file(contents.index_info.kind))
         _write_items(partial, item_ids, contents)
         _write_json(partial / layout.RANKING, contents.ranking)
         _write_json(partial / layout.METRICS, contents.metrics)
@@ -163,7 +164,8 @@ def _write_json(path: Path, values: Any) -> None:
 def _manifest(folder: Path, contents: BundleContents) -> Manifest:
     space = contents.vectors.space
     version = space.version.removeprefix(ITEM_PREFIX)
-    names = [*layout.FILES, layout.LISTS, *(path.name for path in contents.optional)]
+    index = index_file(contents.index_info.kind)
+    names = [*layout.FILES, index, layout.LISTS, *(path.name for path in contents.optional)]
     return Manifest(
         version=version,
         created_at=contents.created_at.astimezone(UTC).isoformat(timespec="seconds"),

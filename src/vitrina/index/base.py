@@ -23,20 +23,40 @@ Found = tuple[NDArray[np.float32], RowArray]
 """Scores float32 [n, k], highest first, and rows int64 [n, k]."""
 
 
+Kind = Literal["exact", "ivf", "ivf_flat", "ivf_sq8", "ivf_pq", "rabitq", "hnsw", "scann"]
+"""How an index of ours searches. `ivf` has inverted lists of float16; all but scann are FAISS's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much of an index a search looks at.
+
+    lists: inverted lists (of HNSW: nodes kept on the way); 0: everything.
+    rescored: candidates per neighbour asked for whose exact score is computed; 0: scores are taken
+    as the index has them.
+    """
+
+    lists: int = 0
+    rescored: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
     """How an index searches, and how well.
 
-    recall_at_500: share of exact search's 500 best that the index finds, measured at build;
-    recall_target: what the settings asked for; nlist, nprobe: inverted lists in all and searched
-    per query (0 for an exact index).
+    recall_at_500: share of exact search's `k` best that the index finds, measured at build (k is
+    500 unless `vitrina index tune` was told otherwise); recall_target: what was asked for; nlist,
+    nprobe: inverted lists in all and searched per query (0 where there are none); rescored: as in
+    `Effort`.
     """
 
-    kind: Literal["exact", "ivf"]
+    kind: Kind
     recall_at_500: float
     recall_target: float
     nlist: int = 0
     nprobe: int = 0
+    rescored: int = 0
+    k: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +125,11 @@ class VectorIndex(Searcher, Protocol):
         ...
 
     @classmethod
-    def load(cls, path: Path, space: EmbeddingSpace) -> Self:
-        """Read an index back; raises `SpaceMismatch` if it was built in another space."""
+    def load(cls, path: Path, vectors: Vectors) -> Self:
+        """Read the index of these vectors back, which stay where they are.
+
+        Raises `SpaceMismatch` if it was built in another space, BundleError if it is no index.
+        """
         ...
 
 

@@ -1,7 +1,4 @@
-"""FAISS behind the `VectorIndex` protocol: an exact scan for small catalogs, inverted lists above.
-
-Inverted lists hold float16: a search reads all vectors of the lists it probes, so half the bytes
-are a quarter less time and half the memory, and move a score by less than 0.001.
+"""FAISS as an index in memory: an exact scan, inverted lists in five forms, HNSW.
 
 A search for one query uses one thread, a search for a batch all cores. OpenMP's barriers cost a
 scheduler's time slice (8 ms measured, against 0.5 ms of work) whenever another process holds one
@@ -11,238 +8,254 @@ of the cores, which a request cannot afford and a batch does not notice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import faiss
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from vitrina.errors import BundleError, DataError, SpaceMismatch
-from vitrina.filters import EVERYTHING, Selection
-from vitrina.index.base import Found, IndexStats, RowArray
-from vitrina.space import EmbeddingSpace, FloatMatrix, Vectors, require_same_space
+from vitrina.errors import SpaceMismatch
+from vitrina.index.base import Effort, Found, Kind, RowArray
+from vitrina.index.checks import require_unit
+from vitrina.index.memory import (
+    FEWEST_RESCORED,
+    TUNED_K,
+    MemoryIndex,
+    Passing,
+    footer,
+    read_footer,
+    unreadable,
+)
+from vitrina.index.rows import RowVectors
+from vitrina.space import FloatMatrix, Vectors
 
 SEED: Final = 1234
-UNIT_TOLERANCE: Final = 1e-3
-"""How far the length of a vector may be from 1 (float16 rounding passes, forgetting does not)."""
 ROWS_PER_LIST: Final = 39
 """Under this many vectors per list k-means centroids are noise (the limit FAISS warns at)."""
-TUNED_K: Final = 500
-"""`nprobe` is tuned for this many neighbours; searches for more probe more."""
+HNSW_LINKS: Final = 32
+"""Links of a node: more of them help no recall that an index of items is asked for."""
+MOST_NODES: Final = 4000
+"""Nodes that a search of HNSW keeps at most; exact scores cost less than more of them."""
+RESCORINGS: Final[dict[Kind, tuple[int, ...]]] = {
+    "ivf_sq8": (1,),
+    "ivf_pq": (2, 3, 4, 6),
+    "rabitq": (3, 4, 6, 10),
+}
+"""Kinds whose own scores are rough, and how many candidates per neighbour are worth rescoring."""
 
 
-class FaissIndex:
-    """Inner product search with FAISS: `IndexFlatIP`, or inverted lists of float16.
+class FaissIndex(MemoryIndex):
+    """Inner product search with FAISS.
 
-    Searches may run in parallel; `upsert` and `delete` must not run beside anything else.
+    `ivf` holds float16: a search reads all vectors of the lists it probes, so half the bytes are a
+    quarter less time and half the memory, and move a score by less than 0.001. `ivf_flat` holds
+    float32; `ivf_sq8`, `ivf_pq` (4 bits for each two dimensions) and `rabitq` (1 bit for each)
+    hold codes, and the vectors behind the index give the scores. HNSW has no lists, and forgets a
+    vector without freeing its memory.
     """
 
-    def __init__(self, space: EmbeddingSpace, index: Any) -> None:
-        """index: a faiss.IndexIDMap over IndexFlatIP, or a trained faiss.IndexIVF."""
-        self.space = space
+    def __init__(self, vectors: Vectors, kind: Kind, index: Any, effort: Effort) -> None:
+        """index: a faiss.IndexIDMap over IndexFlatIP or IndexHNSWFlat, or a faiss.IndexIVF."""
+        rows = _stored_rows(index)
+        rows = rows[rows >= 0]
+        present = np.zeros(max(len(vectors), int(rows.max(initial=-1)) + 1), np.bool_)
+        present[rows] = True
+        super().__init__(vectors.space, kind, RowVectors(vectors.values, present))
         self._index = index
+        self._effort = effort
+        self._gone = len(rows) < index.ntotal
         self._mapped: Path | None = None
-        self._usual: tuple[NDArray[np.bool_], Any, int] | None = None
-        self._present = np.zeros(0, np.bool_)  # by row number
-        self._mark(_stored_rows(index), True)
 
     @classmethod
-    def build(cls, vectors: Vectors) -> Self:
-        """An exact index of all rows; `index.tuning.build_index` chooses and tunes."""
-        return cls.build_exact(vectors)
-
-    @classmethod
-    def build_exact(cls, vectors: Vectors) -> Self:
-        """An index that compares a query with every vector."""
-        index = cls(vectors.space, faiss.IndexIDMap(faiss.IndexFlatIP(vectors.space.dim)))
-        index.upsert(np.arange(len(vectors)), vectors)
-        return index
-
-    @classmethod
-    def build_ivf(cls, vectors: Vectors) -> Self:
-        """An index of about 4·√n inverted lists, one searched per query until `nprobe` is set."""
-        _require_unit(vectors.values)
-        dim = vectors.space.dim
-        ivf = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(dim),
-            dim,
-            list_count(len(vectors)),
-            faiss.ScalarQuantizer.QT_fp16,
-            faiss.METRIC_INNER_PRODUCT,
-            False,  # the vectors themselves, not what sets them apart from their list's centre
-        )
-        ivf.cp.seed = SEED
-        ivf.train(np.ascontiguousarray(vectors.values))
-        index = cls(vectors.space, ivf)
-        index.upsert(np.arange(len(vectors)), vectors)
-        return index
+    def build(cls, vectors: Vectors, kind: Kind = "exact") -> Self:
+        """Index all rows; of inverted lists one is searched, until an effort is set."""
+        require_unit(vectors.values)
+        values, rows = np.ascontiguousarray(vectors.values, np.float32), np.arange(len(vectors))
+        index = _untrained(kind, vectors.space.dim, list_count(len(vectors)))
+        if isinstance(index, faiss.IndexIVF):
+            index.cp.seed = SEED
+        index.train(values)
+        index.add_with_ids(values, rows)
+        lists = 0 if kind == "exact" else 1
+        return cls(vectors, kind, index, Effort(lists, RESCORINGS.get(kind, (0,))[0]))
 
     @property
-    def kind(self) -> Literal["exact", "ivf"]:
-        return "ivf" if isinstance(self._index, faiss.IndexIVF) else "exact"
+    def effort(self) -> Effort:
+        return self._effort
+
+    @effort.setter
+    def effort(self, effort: Effort) -> None:
+        if self.kind == "hnsw":  # keeps as many nodes as it returns, and is tuned for so many
+            effort = replace(effort, lists=max(effort.lists, TUNED_K))
+        self._effort = effort
+        _set_lists(self._index, effort.lists)
 
     @property
-    def nlist(self) -> int:
-        """Inverted lists in all; 0 for an exact index."""
-        return int(self._index.nlist) if self.kind == "ivf" else 0
+    def rescorings(self) -> tuple[int, ...]:
+        return RESCORINGS.get(self.kind, (0,))
 
     @property
-    def nprobe(self) -> int:
-        """Inverted lists searched for an unfiltered query; 0 for an exact index."""
-        return int(self._index.nprobe) if self.kind == "ivf" else 0
-
-    @nprobe.setter
-    def nprobe(self, value: int) -> None:
-        self._index.nprobe = value
+    def most_lists(self) -> int:
+        """Inverted lists in all; of HNSW, MOST_NODES."""
+        if self.kind == "hnsw":
+            return MOST_NODES
+        return int(self._index.nlist) if isinstance(self._index, faiss.IndexIVF) else 0
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    def search(self, queries: Vectors, k: int, allowed: Selection = EVERYTHING) -> Found:
-        """The k best rows a query, of those that the mask allows.
-
-        The sparser the filter, the more lists are probed, up to all of them; a query that
-        still finds fewer rows than pass the filter is answered by a scan of every list. FAISS's
-        form of a mask that cannot be written to is kept until another one comes.
-        """
-        require_same_space(queries.space, self.space, "query", "index")
-        if k < 1:
-            raise ValueError(f"k is the number of neighbours, at least 1; found {k}.")
-        values = np.ascontiguousarray(queries.values, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise DataError("A query vector holds NaN or infinity; nothing can be near it.")
-        selector, passing = self._selector(allowed.mask)
-        lists = self._lists_to_probe(k, passing)
-        scores, rows = self._search(values, k, selector, lists)
-        if lists < self.nlist:
-            short = rows[:, min(k, passing) - 1] < 0 if passing else np.zeros(len(rows), np.bool_)
-            if short.any():
-                scores[short], rows[short] = self._search(values[short], k, selector, self.nlist)
-        scores[rows < 0] = -np.inf
-        return scores, rows
-
-    def upsert(self, rows: RowArray, vectors: Vectors) -> None:
-        """Set the vectors of rows, new ones or known ones; found by the next search."""
-        require_same_space(vectors.space, self.space, "new vectors", "index")
-        rows = np.ascontiguousarray(rows, dtype=np.int64)
-        if rows.shape != (len(vectors),):
-            raise ValueError(f"{len(vectors)} vectors need as many rows; found {rows.shape}.")
-        _require_unit(vectors.values)
-        if len(rows) and rows.min() < 0:
-            raise ValueError(f"Row numbers start at 0; found {rows.min()}.")
-        distinct, counts = np.unique(rows, return_counts=True)
-        repeated = distinct[counts > 1]
-        if len(repeated):
-            raise ValueError(
-                f"Row {repeated[0]} is given twice ({len(repeated)} such rows); a row has one "
-                f"vector."
-            )
-        self.delete(rows)
-        self._unmap()
-        self._index.add_with_ids(np.ascontiguousarray(vectors.values, dtype=np.float32), rows)
-        self._mark(rows, True)
-
-    def delete(self, rows: RowArray) -> None:
-        """Remove rows; rows not present are ignored."""
-        rows = np.asarray(rows, dtype=np.int64)
-        present = rows[self._contains(rows)]
-        if len(present):
-            self._unmap()
-            self._index.remove_ids(present)
-            self._mark(present, False)
-
-    def stats(self) -> IndexStats:
-        """Items, and how they are searched."""
-        return IndexStats(
-            self.kind, len(self), details={"nlist": self.nlist, "nprobe": self.nprobe}
-        )
+        return int(np.count_nonzero(self._vectors.present)) if self._gone else self._index.ntotal
 
     def save(self, path: Path) -> None:
-        """Write one file: a FAISS index (`faiss.read_index` reads it), then a line of JSON.
-
-        The line holds the space, so that the file cannot be mistaken for another bundle's.
-        """
+        """Write one file: a FAISS index (`faiss.read_index` reads it), then a line of JSON."""
         faiss.write_index(self._index, str(path))
         with path.open("ab") as file:
-            file.write(b"\n" + orjson.dumps(self.space))
+            file.write(footer(self.space, self.effort))
 
     @classmethod
-    def load(cls, path: Path, space: EmbeddingSpace) -> Self:
-        """Read an index back, its vectors mapped: processes that load one file share its memory.
+    def load(cls, path: Path, vectors: Vectors) -> Self:
+        """Read an index back, mapped: processes that load one file share its memory.
 
         Raises SpaceMismatch if it was built in another space, BundleError if it is no index.
         """
-        require_same_space(_stored_space(path), space, f"index {path}", "bundle")
+        rescored = read_footer(path, vectors.space)
         try:
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
-            raise BundleError(_unreadable(path)) from error
-        if index.d != space.dim:
+            raise unreadable(path) from error
+        if index.d != vectors.space.dim:
             raise SpaceMismatch(
-                f"The index {path} holds vectors of {index.d} numbers, {space.version} has "
-                f"{space.dim}. Build it again with 'vitrina index'."
+                f"The index {path} holds vectors of {index.d} numbers, {vectors.space.version} has "
+                f"{vectors.space.dim}. Build it again with 'vitrina index'."
             )
-        loaded = cls(space, index)
+        loaded = cls(vectors, _kind(index), index, Effort(_lists(index), rescored))
         loaded._mapped = path
         return loaded
+
+    def _candidates(self, values: FloatMatrix, k: int, passing: Passing, lists: int) -> Found:
+        selector, rescored = self._selector(passing), self.effort.rescored
+        wanted = max(rescored * k, FEWEST_RESCORED) if rescored else k
+        if self.kind == "hnsw":
+            params = faiss.SearchParametersHNSW(sel=selector, efSearch=max(lists, wanted))
+        elif self.kind == "exact":
+            # Without a filter FAISS may take its faster path for batches, hence None.
+            params = faiss.SearchParameters(sel=selector) if selector else None
+        else:
+            params = faiss.SearchParametersIVF(sel=selector, nprobe=lists)
+        with _threads(1 if len(values) == 1 else None):
+            found: Found = self._index.search(values, wanted, params=params)
+        return self._vectors.rescored(values, found[1], k) if rescored else found
+
+    def _selector(self, passing: Passing) -> Any:
+        """FAISS's form of the mask; None: everything. Rows −1, which are gone, pass none."""
+        mask = passing.mask
+        if mask is None and self._gone:
+            mask = self._vectors.present
+        if passing.native is None and mask is not None:
+            passing.native = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        return passing.native
+
+    def _put(self, rows: RowArray, values: FloatMatrix) -> None:
+        self._unmap()
+        self._index.add_with_ids(values, rows)
+
+    def _drop(self, rows: RowArray) -> None:
+        self._unmap()
+        if self.kind == "hnsw":  # nodes are on the way to others: they stay, and have no row
+            ids = faiss.rev_swig_ptr(self._index.id_map.data(), self._index.ntotal)
+            ids[np.isin(ids, rows)] = -1
+            self._gone = True
+        else:
+            self._index.remove_ids(rows)
 
     def _unmap(self) -> None:
         """Read the mapped file into memory of our own, before it is changed there."""
         if self._mapped is not None:
-            nprobe = self.nprobe
             self._index = faiss.read_index(str(self._mapped))
-            if nprobe:
-                self.nprobe = nprobe
             self._mapped = None
+            self.effort = self._effort
 
-    def _search(self, values: FloatMatrix, k: int, selector: Any, lists: int) -> Found:
-        if self.kind == "ivf":
-            params = faiss.SearchParametersIVF(sel=selector, nprobe=lists)
-        else:
-            # Without a filter FAISS may take its faster path for batches, hence None.
-            params = faiss.SearchParameters(sel=selector) if selector else None
-        with _threads(1 if len(values) == 1 else None):
-            scores, rows = self._index.search(values, k, params=params)
-        return scores, rows
 
-    def _selector(self, allowed: NDArray[np.bool_] | None) -> tuple[Any, int]:
-        """FAISS's form of the filter (None: everything), and how many rows pass it."""
-        if allowed is None:
-            return None, len(self)
-        usual = self._usual
-        if usual is not None and usual[0] is allowed:
-            return usual[1:]
-        if allowed.dtype != np.bool_ or allowed.ndim != 1:
-            raise ValueError(
-                f"A mask is a bool array with one entry an item; found {allowed.dtype} of shape "
-                f"{allowed.shape}."
-            )
-        size = min(len(allowed), len(self._present))
-        passing = int(np.count_nonzero(allowed[:size] & self._present[:size]))
-        selector = faiss.IDSelectorBitmap(np.packbits(allowed[:size], bitorder="little"))
-        if not allowed.flags.writeable:
-            self._usual = allowed, selector, passing
-        return selector, passing
+def list_count(items: int) -> int:
+    """Inverted lists for a catalog: the power of two nearest to 4·√items, fewer if tiny."""
+    wanted = 2 ** round(math.log2(4 * math.sqrt(max(items, 1))))
+    affordable = 2 ** int(math.log2(max(items // ROWS_PER_LIST, 1)))
+    return int(min(wanted, affordable))
 
-    def _lists_to_probe(self, k: int, passing: int) -> int:
-        """As many lists as hold, on average, the candidates that `nprobe` lists hold unfiltered."""
-        scarcity = max(len(self), 1) / max(passing, 1) * max(1.0, k / TUNED_K)
-        return min(self.nlist, math.ceil(self.nprobe * scarcity))
 
-    def _contains(self, rows: RowArray) -> NDArray[np.bool_]:
-        known = (rows >= 0) & (rows < len(self._present))
-        known[known] = self._present[rows[known]]
-        return known
+def _untrained(kind: Kind, dim: int, lists: int) -> Any:
+    """A FAISS index without vectors. dim: for `ivf_pq`, even."""
+    product = faiss.METRIC_INNER_PRODUCT
+    if kind == "exact":
+        return faiss.IndexIDMap(faiss.IndexFlatIP(dim))
+    if kind == "hnsw":
+        graph = faiss.IndexHNSWFlat(dim, HNSW_LINKS, product)
+        return _owning(faiss.IndexIDMap(graph), graph)
+    coarse = faiss.IndexFlatIP(dim)
+    make: dict[Kind, Callable[[], Any]] = {
+        "ivf": lambda: _scalar(coarse, dim, lists, faiss.ScalarQuantizer.QT_fp16),
+        "ivf_sq8": lambda: _scalar(coarse, dim, lists, faiss.ScalarQuantizer.QT_8bit),
+        "ivf_flat": lambda: faiss.IndexIVFFlat(coarse, dim, lists, product),
+        "ivf_pq": lambda: faiss.IndexIVFPQFastScan(coarse, dim, lists, dim // 2, 4, product),
+        "rabitq": lambda: faiss.IndexIVFRaBitQ(coarse, dim, lists, product),
+    }
+    return _owning(make[kind](), coarse)
 
-    def _mark(self, rows: RowArray, present: bool) -> None:
-        self._usual = None
-        if len(rows) and (missing := int(rows.max()) + 1 - len(self._present)) > 0:
-            self._present = np.concatenate([self._present, np.zeros(missing, np.bool_)])
-        self._present[rows] = present
+
+def _scalar(coarse: Any, dim: int, lists: int, code: int) -> Any:
+    # Codes of the vectors themselves, not of what sets them apart from their list's centre.
+    product = faiss.METRIC_INNER_PRODUCT
+    return faiss.IndexIVFScalarQuantizer(coarse, dim, lists, code, product, False)
+
+
+def _owning(index: Any, part: Any) -> Any:
+    """The index, which has to free what it is made of."""
+    part.this.disown()
+    index.own_fields = True
+    return index
+
+
+def _kind(index: Any) -> Kind:
+    """Which of ours a FAISS index is."""
+    if isinstance(index, faiss.IndexIVFScalarQuantizer):
+        return "ivf" if index.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else "ivf_sq8"
+    for made, kind in _KIND_OF:
+        if isinstance(index, made):
+            return kind
+    return "hnsw" if isinstance(faiss.downcast_index(index.index), faiss.IndexHNSW) else "exact"
+
+
+_KIND_OF: Final[tuple[tuple[type, Kind], ...]] = (
+    (faiss.IndexIVFFlat, "ivf_flat"),
+    (faiss.IndexIVFPQFastScan, "ivf_pq"),
+    (faiss.IndexIVFRaBitQ, "rabitq"),
+)
+
+
+def _graph(index: Any) -> Any:
+    """The HNSW graph in a FAISS index, or None."""
+    if isinstance(index, faiss.IndexIVF):
+        return None
+    inner = faiss.downcast_index(index.index)
+    return inner.hnsw if isinstance(inner, faiss.IndexHNSW) else None
+
+
+def _lists(index: Any) -> int:
+    """`Effort.lists` that a FAISS index was saved with."""
+    if isinstance(index, faiss.IndexIVF):
+        return int(index.nprobe)
+    graph = _graph(index)
+    return 0 if graph is None else int(graph.efSearch)
+
+
+def _set_lists(index: Any, lists: int) -> None:
+    graph = _graph(index)
+    if graph is not None:
+        graph.efSearch = lists
+    elif isinstance(index, faiss.IndexIVF):
+        index.nprobe = lists
 
 
 @contextmanager
@@ -256,46 +269,10 @@ def _threads(count: int | None) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def list_count(items: int) -> int:
-    """Inverted lists for a catalog: the power of two nearest to 4·√items, fewer if tiny."""
-    wanted = 2 ** round(math.log2(4 * math.sqrt(max(items, 1))))
-    affordable = 2 ** int(math.log2(max(items // ROWS_PER_LIST, 1)))
-    return int(min(wanted, affordable))
-
-
-def _require_unit(values: FloatMatrix) -> None:
-    """Raise DataError unless every row of values [n, dim] is finite and of length 1."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", values, values))
-    bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # NaN compares false
-    if len(bad):
-        raise DataError(
-            f"Vector {bad[0]} has length {lengths[bad[0]]:.4g} ({len(bad)} such vectors), an "
-            f"index takes unit vectors only. NaN means that training diverged; else normalise "
-            f"them (vitrina.space.normalise)."
-        )
-
-
-def _stored_rows(index: Any) -> RowArray:
-    """Row numbers in a FAISS index, int64 [ntotal], in no order."""
+def _stored_rows(index: Any) -> NDArray[np.int64]:
+    """Row numbers in a FAISS index, int64 [ntotal], in no order; −1 for what is gone."""
     if not isinstance(index, faiss.IndexIVF):
         return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
     lists, sizes = index.invlists, [index.invlists.list_size(i) for i in range(index.nlist)]
     parts = [faiss.rev_swig_ptr(lists.get_ids(i), n) for i, n in enumerate(sizes) if n]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-
-def _stored_space(path: Path) -> EmbeddingSpace:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - 1024, 0))
-            line = file.read().rpartition(b"\n")[2]
-        return EmbeddingSpace(**orjson.loads(line))
-    except (OSError, orjson.JSONDecodeError, TypeError) as error:
-        raise BundleError(_unreadable(path)) from error
-
-
-def _unreadable(path: Path) -> str:
-    return (
-        f"{path} is not an index that Vitrina wrote, or it is damaged. Build it again with "
-        f"'vitrina index', or roll back with 'vitrina rollback'."
-    )
