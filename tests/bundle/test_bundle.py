@@ -27,7 +27,7 @@ from vitrina.filters import Filters, compile_filter
 from vitrina.index.base import VectorIndex
 from vitrina.space import EmbeddingSpace, Vectors
 
-ALL_FILES = (*layout.FILES, MANIFEST, MANIFEST_SHA256)
+ALL_FILES = (*layout.FILES, layout.INDEX, MANIFEST, MANIFEST_SHA256)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def copy(bundle_path: Path, tmp_path: Path) -> Path:
 def renew_checksums(path: Path) -> None:
     """Make the manifest fit the files, as someone who assembles a bundle by hand would."""
     manifest = read_manifest(path)
-    files = {name: file_entry(path / name) for name in layout.FILES}
+    files = {name: file_entry(path / name) for name in layout.files_of(manifest)}
     write_manifest(path, replace(manifest, files=files))
 
 

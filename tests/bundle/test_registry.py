@@ -135,7 +135,7 @@ def test_a_rollback_in_an_empty_registry_says_what_to_do(tmp_path: Path) -> None
         registry.rollback()
 
 
-@pytest.mark.parametrize("name", layout.FILES)
+@pytest.mark.parametrize("name", [*layout.FILES, layout.INDEX])
 def test_a_broken_bundle_cannot_be_promoted_even_by_force(
     registry: Registry, versions: Sequence[str], name: str
 ) -> None:

@@ -19,12 +19,10 @@ import pytest
 from chaos.drill import Drill, Fault, Shop, is_whole
 from served import ServerProcess, Supervised, eventually, ids, shop_settings
 from shop import tiny_bundle
-from vitrina.bundle.bundle import ITEMS
+from vitrina.bundle.bundle import INDEX, ITEMS
 from vitrina.bundle.manifest import read_manifest, write_manifest
 from vitrina.bundle.registry import POINTER, Registry
 from vitrina.bundle.writer import file_entry
-
-INDEX = "index.faiss"
 
 
 @contextmanager

@@ -33,6 +33,8 @@ ITEMS: Final = "items.safetensors"
 ITEM_IDS: Final = "item_ids.json"
 VOCABULARY: Final = "vocabulary.json"
 CATALOG: Final = "catalog.jsonl"
+INDEX: Final = index_file("exact")
+"""The index, unless it is ScaNN's."""
 RANKING: Final = "ranking.json"
 METRICS: Final = "metrics.json"
 FILES: Final = (
@@ -60,7 +62,9 @@ TOWERS_FORMAT: Final = 2
 
 CARD: Final = "model_card.md"
 CURVES: Final = "learning_curves.svg"
-OPTIONAL: Final = (TOWERS, CARD, CURVES)
+INDEX_TUNING: Final = "index_tuning.json"
+INDEX_FRONT: Final = "index_tuning.svg"
+OPTIONAL: Final = (TOWERS, CARD, CURVES, INDEX_TUNING, INDEX_FRONT)
 """What it may hold, for people and for the next training; of these, serving reads what the rows of
 the item tower's tables stand for (`item_encoder`), in `TOWERS`."""
 

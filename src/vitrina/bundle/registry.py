@@ -251,8 +251,8 @@ def _failed_gates(index: IndexInfo, metrics: Mapping[str, Any]) -> list[str]:
     failed = [str(sentence) for sentence in metrics.get(FAILED_GATES, ())]
     if index.recall_at_500 < index.recall_target:
         failed.append(
-            f"The index finds {index.recall_at_500:.4f} of exact search's 500 best, its target "
-            f"is {index.recall_target:.4f}."
+            f"The index finds {index.recall_at_500:.4f} of exact search's {index.k} best, its "
+            f"target is {index.recall_target:.4f}."
         )
     return failed
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import vitrina
-from vitrina.cli import datasets, demo, installation, keys, lake, offline, online, releases
+from vitrina.cli import datasets, demo, index, installation, keys, lake, offline, online, releases
 from vitrina.cli.console import say, say_error
 from vitrina.errors import MissingExtra, UnfitData, VitrinaError
 
@@ -92,7 +92,7 @@ app.add_typer(datasets.datasets, name="datasets", rich_help_panel=START)
 app.command(rich_help_panel=OFFLINE)(offline.ingest)
 app.command(rich_help_panel=OFFLINE)(offline.train)
 app.command(rich_help_panel=OFFLINE)(offline.tune)
-app.command(rich_help_panel=OFFLINE)(offline.index)
+app.add_typer(index.commands, name="index", rich_help_panel=OFFLINE)
 app.command(rich_help_panel=OFFLINE)(offline.evaluate)
 app.command(rich_help_panel=OFFLINE)(offline.audit)
 app.add_typer(lake.commands, name="lake", rich_help_panel=OFFLINE)

@@ -135,32 +135,6 @@ def tune(
     show(report.to_json(), as_json, *tables.tuning(report))
 
 
-def index(config: Config = None, as_json: Json = False) -> None:
-    """Embed the catalog, build the vector index, fit the ranking: a draft bundle.
-
-    Reads the trained towers and the lake. Writes the folder `draft` in `paths.runs`, in place of
-    an older draft. The index is exact or inverted lists, as `[index]` says, and its recall against
-    exact search is measured.
-
-    Example:
-
-        vitrina index && vitrina evaluate
-    """
-    from vitrina.bundle.manifest import read_manifest
-
-    folder = stages.assemble(settings_of(config))
-    manifest = read_manifest(folder)
-    content = {
-        "version": manifest.version,
-        "folder": str(folder),
-        "items": manifest.items,
-        "dim": manifest.space.dim,
-        "index": manifest.index.kind,
-        "recall_at_500": manifest.index.recall_at_500,
-    }
-    show(content, as_json, tables.facts("Draft bundle", content))
-
-
 def evaluate(
     bundle: Annotated[
         str | None,

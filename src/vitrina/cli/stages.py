@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vitrina.lake.compaction import Compaction
     from vitrina.lake.report import IngestReport
     from vitrina.settings import Settings
+    from vitrina.towers.retune import Retuned
     from vitrina.towers.run import TrainReport
     from vitrina.towers.training import TrainProgress
     from vitrina.towers.tune import TuneProgress, TuneReport
@@ -156,6 +157,14 @@ def assemble(settings: Settings) -> Path:
 
     with reporting("Indexing") as report:
         return assemble_draft(settings, progress=lambda note: report(None, note))
+
+
+def retune(settings: Settings, *, target: float, k: int) -> Retuned:
+    """The draft with the fastest index whose recall@k reaches the target."""
+    from vitrina.towers.retune import retune_draft
+
+    with reporting("Tuning the index") as report:
+        return retune_draft(settings, target=target, k=k, progress=lambda note: report(None, note))
 
 
 def evaluate_bundle(settings: Settings, folder: Path) -> Evaluation:

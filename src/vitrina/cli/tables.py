@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from vitrina.bundle.registry import BundleSummary
+    from vitrina.index.tuning import Tuned
     from vitrina.lake.diff import TableDiff
     from vitrina.lake.report import IngestReport, TableReport
     from vitrina.online.keys import ApiKey
@@ -167,7 +168,7 @@ def bundles(summaries: Sequence[BundleSummary]) -> Table:
             bundle.version,
             mark,
             (bundle.created_at or "")[:16].replace("T", " "),
-            f"{bundle.index.kind}, recall@500 {bundle.index.recall_at_500:.3f}",
+            f"{bundle.index.kind}, recall@{bundle.index.k} {bundle.index.recall_at_500:.3f}",
             Text(f"{failed} failed", style="yellow") if failed else Text("passed"),
             f"{bundle.items:,}",
         )
@@ -257,6 +258,36 @@ def tuning(report: TuneReport) -> list[RenderableType]:
     )
     lines = [f"{name} = {toml_value(value)}" for name, value in report.best.items()]
     return [trials, Text("\n".join(["", "[train]", *lines]))]
+
+
+def index_tuning(tuned: Tuned, target: float, k: int) -> list[RenderableType]:
+    """What was measured of each kind, those that nothing beats marked, and the choice as TOML."""
+    from vitrina.cli.settings_file import toml_value
+    from vitrina.index.tuning import front
+
+    best = front(tuned.measured)
+    table = _table(
+        f"Indexes, {k} neighbours of a shopper's vector",
+        "index",
+        "",
+        right=("lists", "rescored", f"recall@{k}", "p50 ms", "p99 ms", "MB"),
+    )
+    for one in tuned.measured:
+        mark = "chosen" if one is tuned.chosen else "front" if one in best else ""
+        table.add_row(
+            one.kind,
+            mark,
+            f"{one.effort.lists:,}",
+            f"{one.effort.rescored} x" if one.effort.rescored else "–",
+            f"{one.recall:.4f}",
+            f"{one.p50_ms:.3f}",
+            f"{one.p99_ms:.3f}",
+            f"{one.megabytes:,.1f}",
+            style="bold" if one is tuned.chosen else "",
+        )
+    table.caption = "front: nothing else is both faster and better. MB: without the item vectors."
+    lines = [f"kind = {toml_value(tuned.info.kind)}", f"recall_target = {toml_value(target)}"]
+    return [table, Text("\n".join(["", "[index]", *lines]))]
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:

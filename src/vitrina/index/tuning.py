@@ -36,6 +36,8 @@ CANDIDATES: Final[tuple[Kind, ...]] = (
     "scann",
 )
 """What `tune_index` builds and measures."""
+LEAST_TUNED: Final = 1000
+"""Items below which there is nothing to tune: the exact scores of all take some microseconds."""
 SHARES: Final = (0.9, 0.95, 0.98, 0.99, 0.995)
 """Recalls whose cost is measured beside that of the promise, so that the front can be seen."""
 
@@ -89,7 +91,7 @@ def build_index(
     asked = _sample(queries)
     truth = exact.search(asked, TUNED_K)[1]
     index = build_kind(kind, vectors)
-    found = _cheapest(index, asked, truth, target)
+    found = _cheapest(index, _recalls(index, asked, truth), target, asked, TUNED_K)
     if found is None:
         return exact, IndexInfo("exact", 1.0, target)
     index.effort = found.effort
@@ -115,20 +117,24 @@ def tune_index(
     measured: list[Measured] = []
     left_out: list[str] = []
     best: tuple[Measured, MemoryIndex] | None = None
-    for kind in CANDIDATES:
+    for kind in CANDIDATES if len(vectors) >= LEAST_TUNED else CANDIDATES[:1]:
         progress(kind)
         try:
             index = build_kind(kind, vectors)
         except MissingExtra as error:
             left_out.append(f"{kind}: {error}")
             continue
-        megabytes = _megabytes(index)
+        megabytes, reached = _megabytes(index), 0.0
+        recall = _recalls(index, asked, truth)
         for wanted in sorted({*SHARES, target}):
-            found = _cheapest(index, asked, truth, wanted)
+            if reached >= wanted:
+                continue
+            found = _cheapest(index, recall, wanted, asked, k)
             if found is None:
                 break  # nor does any effort reach more
             found = replace(found, megabytes=megabytes)
             measured.append(found)
+            reached = found.recall
             if found.recall >= target and (best is None or found.p50_ms < best[0].p50_ms):
                 best = found, index
     assert best is not None, "an exact index finds everything"
@@ -146,22 +152,37 @@ def front(measured: Sequence[Measured]) -> list[Measured]:
     return kept
 
 
+def _recalls(index: MemoryIndex, queries: Vectors, truth: RowArray) -> Callable[[Effort], float]:
+    """What sets an effort and returns its recall; none is measured twice."""
+    known: dict[Effort, float] = {}
+
+    def recall(effort: Effort) -> float:
+        index.effort = effort
+        if effort not in known:
+            known[effort] = overlap(index.search(queries, truth.shape[1])[1], truth)
+        return known[effort]
+
+    return recall
+
+
 def _cheapest(
-    index: MemoryIndex, queries: Vectors, truth: RowArray, target: float
+    index: MemoryIndex,
+    recall: Callable[[Effort], float],
+    target: float,
+    queries: Vectors,
+    k: int,
 ) -> Measured | None:
-    """The fastest effort that reaches the target, of each number to rescore the fewest lists."""
-    k = truth.shape[1]
+    """The fastest effort that reaches the target: of each rescoring, the fewest lists."""
     fitting: list[Measured] = []
     for rescored in index.rescorings:
 
-        def recall(lists: int, rescored: int = rescored) -> float:
-            index.effort = Effort(lists, rescored)
-            return overlap(index.search(queries, k)[1], truth)
+        def of_lists(lists: int, rescored: int = rescored) -> float:
+            return recall(Effort(lists, rescored))
 
         # Recall only grows with the lists: a bisection finds the fewest.
         most = index.most_lists
-        lists = 1 + bisect_left(range(1, most), target, key=recall) if most else 0
-        reached = recall(lists)
+        lists = 1 + bisect_left(range(1, most), target, key=of_lists) if most else 0
+        reached = of_lists(lists)
         if reached >= target:
             p50, p99 = _clocked(index, queries, k)
             fitting.append(Measured(index.kind, index.effort, reached, p50, p99, 0.0))

@@ -71,7 +71,7 @@ def assemble_draft(settings: Settings, *, progress: Callable[[str], None] | None
     vectors = Vectors(space, values)
 
     say("Encoding the shoppers")
-    encode = _Encoder(
+    encode = Encoder(
         run.folder / layout.ENCODER, values, data.interactions, settings.train.max_history
     )
     users, user_vectors = encode.as_of(data.split.cut_us)
@@ -111,7 +111,7 @@ def assemble_draft(settings: Settings, *, progress: Callable[[str], None] | None
     return runs / DRAFT
 
 
-class _Encoder:
+class Encoder:
     """All shoppers' vectors as of a moment, by the exported user tower: what will be served."""
 
     def __init__(
@@ -148,7 +148,7 @@ class _Encoder:
 
 
 def _fit_ranking(
-    data: TrainingData, encode: _Encoder, values: NDArray[np.float32]
+    data: TrainingData, encode: Encoder, values: NDArray[np.float32]
 ) -> dict[str, dict[str, float]]:
     moment = data.split.cut_us - HORIZON_DAYS * US_PER_DAY
     everyone = len(data.interactions.user_ids)
