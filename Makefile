@@ -7,7 +7,7 @@ DEMO := vitrina-demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint audit bench bench-quality serve clean peers bench-baselines bench-training
+.PHONY: help demo test chaos lint audit bench bench-quality serve clean peers bench-baselines bench-training bench-serving-peer
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -46,13 +46,16 @@ bench-baselines: .venv/.installed ## Well-known methods on the data sets of benc
 bench-training: .venv/.installed .venv-peers/.installed ## How fast the towers learn, next to SASRec of RecTools (half an hour)
 	$(BIN)/python benchmarks/training.py $(ARGS)
 
+bench-serving-peer: .venv/.installed .venv-peer-serving/.installed ## The load of serving.py on LibRecommender's serving, side by side (ARGS="--shop FOLDER")
+	$(BIN)/python benchmarks/serving_peer.py $(ARGS)
+
 peers: .venv-peers/.installed ## Install RecTools in an environment of its own, .venv-peers, to compare with
 
 serve: .venv/.installed ## Serve the demo's bundle and its page again
 	$(BIN)/vitrina serve --config $(DEMO)/vitrina.toml
 
 clean: ## Remove .venv, caches and builds; the demo's folder stays
-	rm -rf .venv .venv-audit .venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-audit .venv-peers .venv-peer-serving build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation is taken up again. A .venv that has no
@@ -72,6 +75,11 @@ clean: ## Remove .venv, caches and builds; the demo's folder stays
 	    exit 1; }
 	@.venv-peers/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv-peer-serving/.installed: benchmarks/peers/serving.txt
+	@.venv-peer-serving/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-peer-serving
+	.venv-peer-serving/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # Apart from lint, which needs no network: where the list of vulnerabilities cannot be

@@ -87,6 +87,12 @@ def recommendation(shoppers: int) -> bytes:
     return f"GET /v1/recommendations?user_id={shopper} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
+def of_librecommender(shoppers: int) -> bytes:
+    body = f'{{"user":"{user_id(random.randrange(shoppers))}","n_rec":20}}'
+    head = "POST /embed/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
 def events(shoppers: int, items: int, batch: int) -> bytes:
     rows = ",".join(
         f'{{"user_id":"{user_id(random.randrange(shoppers))}",'
@@ -104,6 +110,9 @@ async def load(options: argparse.Namespace) -> Seen:
     if options.batch:
         ask = lambda: events(options.shoppers, options.items, options.batch)  # noqa: E731
         judge = lambda answer: f'"accepted":{options.batch}'.encode() in answer  # noqa: E731
+    elif options.asks == "librecommender":
+        ask = lambda: of_librecommender(options.shoppers)  # noqa: E731
+        judge = lambda answer: answer.count(b'"item-') == 20  # noqa: E731
     else:
         ask = lambda: recommendation(options.shoppers)  # noqa: E731
         judge = lambda answer: b'"items":[{' in answer  # noqa: E731
@@ -127,6 +136,7 @@ def main() -> None:
     parser.add_argument("--shoppers", type=int, required=True, help="are asked for, at random")
     parser.add_argument("--items", type=int, default=1)
     parser.add_argument("--batch", type=int, default=0, help="events of a request; 0: recommend")
+    parser.add_argument("--asks", choices=["vitrina", "librecommender"], default="vitrina")
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0: all it can")
     parser.add_argument("--core", type=int, default=None)
     options = parser.parse_args()

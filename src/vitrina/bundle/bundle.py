@@ -299,15 +299,15 @@ def _load_catalog(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Catalog:
     if missing := {"categories", *(NAMES_OF[field] for field in coded)} - set(vocabulary):
         raise BundleError(f"{path / VOCABULARY} has no '{min(missing)}'. {WAY_OUT}")
     facets = {field: Facet(arrays[field], vocabulary[NAMES_OF[field]]) for field in coded}
-    for field in FACETS:
-        if field not in arrays:
-            log.warning(
-                "Bundle %s has no codes of each item's %s: an older Vitrina made it. Until a newer "
-                "one is published, nothing passes a filter by it.",
-                path.name,
-                field,
-            )
-            facets[field] = Facet(np.full(len(arrays["price"]), -1, np.int32), [])
+    if uncoded := [field for field in FACETS if field not in arrays]:
+        log.warning(
+            "Bundle %s has no codes of each item's %s: an older Vitrina made it. Until a newer one "
+            "is published, nothing passes a filter by these.",
+            path.name,
+            " and ".join(uncoded),
+        )
+        nowhere = np.full(len(arrays["price"]), -1, np.int32)
+        facets |= {field: Facet(nowhere, []) for field in uncoded}
     size, end = (path / CATALOG).stat().st_size, int(arrays["offsets"][-1])
     if size != end:
         raise BundleError(
