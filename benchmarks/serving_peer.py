@@ -195,7 +195,7 @@ def table(
     measured: dict[str, tuple[dict[str, Any], dict[str, Any]]], options: argparse.Namespace
 ) -> Table:
     shown = Table(title=f"{K} of {options.items:,} items, {options.shoppers:,} shoppers, one core")
-    for heading in ("", "p50 ms", "p99 ms", "requests/s", "failed"):
+    for heading in ("", "p50 ms", "p99 ms", "requests/s", "failed", "degraded"):
         shown.add_column(heading, justify="right" if heading else "left")
     for label, (one, many) in measured.items():
         shown.add_row(
@@ -204,6 +204,7 @@ def table(
             f"{one['p99_ms']:.2f}",
             f"{many['requests'] / many['seconds']:,.0f}",
             str(one["failures"] + many["failures"]),
+            str(one["degraded"] + many["degraded"]),
         )
     return shown
 

@@ -70,8 +70,9 @@ def test_what_happens_to_every_request_is_a_line_in_ten_seconds(log: io.StringIO
     lines = Sparingly(logging.getLogger("vitrina.crowd"), clock=lambda: now)
     for request in range(1_000):
         now = request / 50
-        lines.log(logging.WARNING, "rank", f"Request r{request} was not ranked.")
-    lines.log(logging.ERROR, "unstored", "Events could not be stored.")
+        logged = lines.log(logging.WARNING, "rank", f"Request r{request} was not ranked.")
+        assert logged == (request in (0, 500))
+    assert lines.log(logging.ERROR, "unstored", "Events could not be stored.")
     written = log.getvalue().splitlines()
     assert len(written) == 3
     assert "Request r0 was not ranked." in written[0]

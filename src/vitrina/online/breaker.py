@@ -10,6 +10,7 @@ from itertools import count
 from typing import Final, Literal, TypeVar
 
 from vitrina.errors import StateError
+from vitrina.online.logs import Sparingly
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ class Breaker:
         "_failed_at",
         "_failures",
         "_in_flight",
+        "_lines",
         "_lock",
+        "_told",
         "_why",
         "budget",
         "part",
@@ -66,6 +69,8 @@ class Breaker:
         self._failures = 0  # in a row
         self._failed_at = 0.0
         self._why = ""
+        self._lines = Sparingly(log)
+        self._told = False  # whether the log has that it opened
 
     @property
     def state(self) -> State:
@@ -112,8 +117,9 @@ class Breaker:
                 self._why = error
             is_open = self._failures >= FAILURES
         if is_open and not was_open:
-            log.error("The %s is left out of requests: %s.", self.part, error)
-        elif was_open and not is_open:
+            line = f"The {self.part} is left out of requests: {error}."
+            self._told = self._lines.log(logging.ERROR, "left out", line)
+        elif was_open and not is_open and self._told:
             log.info("The %s is back.", self.part)
 
     def _refusal(self, now: float) -> str | None:

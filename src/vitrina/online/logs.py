@@ -36,17 +36,18 @@ class Sparingly:
         self._next: dict[str, float] = {}
         self._held_back: Counter[str] = Counter()
 
-    def log(self, level: int, kind: str, line: str, exc_info: bool = False) -> None:
-        """Log a line, unless one of its kind has just been logged."""
+    def log(self, level: int, kind: str, line: str, exc_info: bool = False) -> bool:
+        """Log a line, unless one of its kind has just been logged; whether it was."""
         with self._guard:
             now = self._clock()
             if now < self._next.get(kind, now):
                 self._held_back[kind] += 1
-                return
+                return False
             self._next[kind] = now + SECONDS_APART
             held_back = self._held_back.pop(kind, 0)
         more = f" {held_back:,} more like this were not logged." if held_back else ""
         self._logger.log(level, "%s%s", line, more, exc_info=exc_info)
+        return True
 
 
 class _Text(logging.Formatter):
