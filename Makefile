@@ -65,7 +65,7 @@ clean: ## Remove .venv, caches and builds; the demo's folder stays
 	    echo "Vitrina needs Python 3.11 or newer. Name one: make $(MAKECMDGOALS) PYTHON=python3.11"; \
 	    exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,spark,postgres,redis,s3,client,scann,otel,demo,dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,spark,postgres,redis,qdrant,s3,client,scann,otel,demo,dev]' -c constraints.txt
 	@touch $@
 
 # RecTools and its NumPy have no wheels for some newer Pythons.

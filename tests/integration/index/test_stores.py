@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index_backends import SPACE, STORES, Store, shop, some_queries
+from index_backends import NEXT_SPACE, ODD, SPACE, STORES, Store, shop, some_queries
 from stores import postgres_of_this_process
 from vitrina.errors import DataError, SourceError, SpaceMismatch
-from vitrina.filters import EVERYTHING, Filters, Selection
+from vitrina.filters import EVERYTHING, Filters, Selection, compile_filter
 from vitrina.index.pgvector import PgVectorStore
+from vitrina.index.qdrant import QdrantStore
 
 FEW = 50
 
@@ -66,7 +67,7 @@ def test_an_interrupted_copy_is_taken_up_again(store: Store, address: str) -> No
 
 def test_spaces_lie_beside_one_another_until_one_is_dropped(store: Store, address: str) -> None:
     vectors, attributes = shop(FEW)
-    spaces = [SPACE, replace(SPACE, version="items_vnext", fingerprint="d" * 64)]
+    spaces = [SPACE, NEXT_SPACE]
     for space in spaces:
         made = store.kind.create(address, space)
         made.upsert(np.arange(FEW), replace(vectors, space=space), attributes)
@@ -125,6 +126,54 @@ def test_postgres_that_goes_away_is_an_error_and_one_that_comes_back_is_asked_ag
     assert made.search(vectors, 1)[1][:, 0].tolist() == list(range(FEW))
     made.drop()
     made.close()
+
+
+@pytest.mark.parametrize("local", [store for store in STORES if store.runs == "local"], ids=str)
+def test_a_local_mode_finds_what_brute_force_finds_whatever_the_filter(
+    local: Store, tmp_path: Path
+) -> None:
+    vectors, attributes = shop(200)
+    shelf = local.fill(vectors, attributes, tmp_path)
+    odd = [Filters(brands=(name,), deny=[f"{name} 1"]) for name in ODD]
+    for filters in (
+        Filters(available_only=False),
+        Filters(),
+        Filters(categories=("g1", "G2 > c22")),
+        Filters(conditions=("used",), min_price=0.2, max_price=0.9),
+        Filters(locations=("Porto", "lyon"), max_price=0.5),
+        Filters(tags=("vegan", "rare"), brands=("acme", "DELTA")),
+        Filters(deny=[f"item-{row}" for row in range(20, 190)]),
+        Filters(allow=["item-7", "item-199", "gone"], available_only=False),
+        Filters(allow=()),
+        *odd,
+    ):
+        mask = compile_filter(filters, attributes)
+        passing = np.arange(200) if mask is None else np.flatnonzero(mask)
+        scores, rows = shelf.search(some_queries(3), 30, filters)
+        for query, found, named in zip(some_queries(3).values, scores, rows, strict=True):
+            best = np.sort(vectors.values[passing] @ query)[::-1][:30]
+            np.testing.assert_allclose(found[: len(best)], best, atol=1e-5)
+            assert np.isin(named[: len(best)], passing).all()
+            assert (named[len(best) :] == -1).all()
+    new, described = shop(2, seed=5, first=200)
+    shelf.upsert(np.array([7, 250]), new, described)
+    shelf.delete(np.array([8, 9, 999, -1]))
+    again = shelf.reopened(SPACE)
+    assert again.stats().items == 199
+    assert again.search(new, 1, Filters(available_only=False))[1].tolist() == [[7], [250]]
+    with pytest.raises(SpaceMismatch, match=r"items_vtest.*fingerprint"):
+        shelf.reopened(replace(SPACE, fingerprint="e" * 64))
+    again.close()
+    shelf.close()
+
+
+def test_qdrant_that_is_not_there_is_an_error_that_names_it() -> None:
+    pytest.importorskip("qdrant_client")
+    with pytest.raises(SourceError, match=r"shop_vitrina_items_vtest of qdrant\+https:") as away:
+        QdrantStore.attach("qdrant+https://:secret@127.0.0.1:1/shop", SPACE)
+    assert "secret" not in str(away.value)
+    with pytest.raises(DataError, match=r"write qdrant\+http://host:6333"):
+        QdrantStore.attach("http://127.0.0.1:1", SPACE)
 
 
 def test_a_table_that_vitrina_did_not_write_is_left_alone(tmp_path: Path) -> None:
