@@ -54,6 +54,10 @@ class Filters:
                 object.__setattr__(self, field.name, tuple(value))  # so that it cannot change
 
 
+NO_FILTERS: Final = Filters()
+"""Everything that can be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class Among:
     """One of the item's values of `field` is one of `values`; none passes where there are none."""

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 import vitrina
 from vitrina.online.access import AccessControl, document_access
 from vitrina.online.beacon import beacon
-from vitrina.online.direct import DirectRoute
+from vitrina.online.direct import DirectRoutes
 from vitrina.online.edge import Edge
 from vitrina.online.item_routes import item_routes
 from vitrina.online.keys import WatchedKeys
@@ -55,7 +55,9 @@ def create_app(settings: Settings) -> FastAPI:
         ],
     )
     app.state.service = service
+    shop_routes = routes(service)
     # From the inside out: what was added last sees a request first.
+    app.add_middleware(DirectRoutes, routes=shop_routes.routes, paths=DIRECT)
     app.add_middleware(
         Admission, settings=settings.serve, load=service.load, telemetry=service.telemetry
     )
@@ -81,8 +83,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestCounter, telemetry=service.telemetry)
     install_problem_handlers(app)
     document_access(app)
-    shop_routes = routes(service)
-    app.router.routes.insert(0, DirectRoute(shop_routes.routes, DIRECT))
     app.include_router(shop_routes)
     app.include_router(item_routes(service))
     app.include_router(people(service))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
-from vitrina.filters import Filters, Selection, select
+from vitrina.filters import NO_FILTERS, Filters, Selection, select
 from vitrina.index.base import RowArray, Searcher
 from vitrina.online.added import WithAdded
 from vitrina.online.batch import RememberedSearches
@@ -108,8 +108,7 @@ class Retriever:
         self._index: Searcher = bundle.index
         if bundle.added is not None:
             self._index = WithAdded(bundle.index, len(bundle.vectors), bundle.added.vectors)
-        self._no_filter = Filters()
-        self._available = _kept(select(self._no_filter, bundle.catalog))
+        self._available = _kept(select(NO_FILTERS, bundle.catalog))
         self._stand_ins = StandIns(bundle, count)
         self._repurchase = RepurchaseModel.from_json(bundle.ranking.get("repurchase", {}))
 
@@ -185,7 +184,7 @@ class Retriever:
 
     def select(self, filters: Filters) -> Selection:
         """What passes; the usual selection is kept ready."""
-        if filters == self._no_filter:
+        if filters is NO_FILTERS or filters == NO_FILTERS:
             return self._available
         catalog = self._bundle.catalog
         passing, listed = select(filters, catalog), catalog.listed

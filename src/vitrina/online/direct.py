@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vitrina.online.problems import Problem, disconnected, problem_response
 
 
-class DirectRoute(BaseRoute):
-    """Some of an application's routes, to stand before all others.
+class DirectRoutes:
+    """ASGI middleware, the innermost, that answers some of an application's routes itself.
 
-    routes: of which those at `paths` are answered, by handlers that take the request alone and are
-    coroutines.
+    routes: of which those at `paths` are answered, by handlers that take the request alone, are
+    coroutines, and refuse it by raising Problem.
     """
 
-    def __init__(self, routes: Iterable[BaseRoute], paths: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], paths: Collection[str]) -> None:
+        self._app = app
         self._routes = {
             (method, route.path): route
             for route in routes
@@ -29,12 +33,16 @@ class DirectRoute(BaseRoute):
             for method in route.methods or ()
         }
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        route = self._routes.get((scope.get("method", ""), scope["path"]))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope.get("method", ""), scope.get("path", "")))
         if route is None:
-            return Match.NONE, {}
-        return Match.FULL, {"route": route}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await scope["route"].endpoint(Request(scope, receive, send))
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route
+        try:
+            response: Response = await route.endpoint(Request(scope, receive, send))
+        except Problem as problem:
+            response = problem_response(problem)
+        except ClientDisconnect:
+            response = problem_response(disconnected())
         await response(scope, receive, send)

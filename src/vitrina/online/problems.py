@@ -95,7 +95,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
-        return problem_response(Problem(400, "The connection ended before the request did."))
+        return problem_response(disconnected())
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> Response:
@@ -104,6 +104,11 @@ def install_problem_handlers(app: FastAPI) -> None:
                 500, f"The server failed on this request ({type(error).__name__}). See its log."
             )
         )
+
+
+def disconnected() -> Problem:
+    """The problem of a request whose body never came whole."""
+    return Problem(400, "The connection ended before the request did.")
 
 
 def json_response(content: Any) -> Response:

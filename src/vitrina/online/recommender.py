@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vitrina.bundle.bundle import Bundle
-from vitrina.filters import Filters
+from vitrina.filters import NO_FILTERS, Filters
 from vitrina.online.breaker import Breakers, describe
 from vitrina.online.candidates import Query, Retriever, Shelf, Surface, take
 from vitrina.online.cursor import Codes, encode_cursor, item_codes
@@ -57,7 +57,7 @@ class Request:
     history: History | None = None
     k: int = 20
     shelf: Shelf = "for_you"
-    filters: Filters = field(default_factory=Filters)
+    filters: Filters = NO_FILTERS
     exclude_seen: bool | None = None
     surface: Surface = "home"
     device_type: DeviceType | None = None

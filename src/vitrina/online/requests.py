@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vitrina.filters import Filters
+from vitrina.filters import NO_FILTERS, Filters
 from vitrina.online.candidates import Shelf, Surface
 from vitrina.online.cursor import MAX_CHARS, decode_cursor
 from vitrina.online.problems import MAX_ERRORS, Problem, field_errors
@@ -54,6 +54,10 @@ def _plausible(moment: datetime) -> datetime:
         )
     return utc
 
+
+_FILTERS: Final = frozenset(
+    {"category", "brand", "condition", "location", "min_price", "max_price", "available"}
+)
 
 LISTS: Final = ("seed", "exclude", "category", "brand", "condition", "location")
 """Fields of a recommendation request that hold several values; a single one may stand alone."""
@@ -262,15 +266,7 @@ def parse_recommendation(values: dict[str, Any]) -> Request:
         history=None if wanted.history is None else _history(wanted.history),
         k=wanted.k,
         shelf=wanted.shelf,
-        filters=Filters(
-            categories=tuple(wanted.category),
-            brands=tuple(wanted.brand),
-            conditions=tuple(wanted.condition),
-            locations=tuple(wanted.location),
-            min_price=wanted.min_price,
-            max_price=wanted.max_price,
-            available_only=wanted.available,
-        ),
+        filters=_filters(wanted),
         exclude_seen=wanted.exclude_seen,
         surface=wanted.surface,
         device_type=wanted.device_type,
@@ -315,6 +311,20 @@ def iso_moment(moment_us: int) -> str:
     """A moment (µs) as answers have it: ISO 8601, in UTC."""
     moment = datetime.fromtimestamp(moment_us // 1_000_000, UTC)
     return moment.replace(microsecond=moment_us % 1_000_000).isoformat().replace("+00:00", "Z")
+
+
+def _filters(wanted: RecommendationIn) -> Filters:
+    if _FILTERS.isdisjoint(wanted.model_fields_set):
+        return NO_FILTERS
+    return Filters(
+        categories=tuple(wanted.category),
+        brands=tuple(wanted.brand),
+        conditions=tuple(wanted.condition),
+        locations=tuple(wanted.location),
+        min_price=wanted.min_price,
+        max_price=wanted.max_price,
+        available_only=wanted.available,
+    )
 
 
 def _event(event: EventIn, moment: datetime, purposes: Sequence[Purpose]) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -34,13 +35,13 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
+        requests = Counter(
             "vitrina_requests",
             "HTTP requests by route and status.",
             ["route", "status"],
             registry=self.registry,
         )
-        self._request_seconds = Histogram(
+        request_seconds = Histogram(
             "vitrina_request_seconds",
             "Time to answer an HTTP request.",
             ["route"],
@@ -55,13 +56,13 @@ class Telemetry:
             registry=self.registry,
         )
         self._stage_seconds = {stage: stage_seconds.labels(stage) for stage in (*STAGES, "total")}
-        self._served = Counter(
+        served = Counter(
             "vitrina_served",
             "Recommendations by shelf and by the rung that made the user vector.",
             ["shelf", "rung"],
             registry=self.registry,
         )
-        self._shown = Counter(
+        shown = Counter(
             "vitrina_shown",
             "Recommendations by where they are shown, and on what ('unknown': not said).",
             ["surface", "device_type"],
@@ -73,7 +74,7 @@ class Telemetry:
             ["stage"],
             registry=self.registry,
         )
-        self._cache = Counter(
+        look_ups = Counter(
             "vitrina_user_vector_cache",
             "Look-ups of cached user vectors.",
             ["outcome"],
@@ -117,6 +118,14 @@ class Telemetry:
             registry=self.registry,
         )
 
+        # Looking a child up by its labels takes longer than to count; there are few of each.
+        self._requests, self._request_seconds = (
+            cache(requests.labels),
+            cache(request_seconds.labels),
+        )
+        self._served, self._shown = cache(served.labels), cache(shown.labels)
+        self._cached = cache(look_ups.labels)
+
     def shadowed(self, overlap: float, seconds: float, degraded: bool) -> None:
         """Count one request that was repeated in the shadow (`online.shadow`)."""
         self._shadow_overlap.observe(overlap)
@@ -127,11 +136,11 @@ class Telemetry:
         """Count one recommendation."""
         for stage, milliseconds in answer.timings_ms.items():
             self._stage_seconds[stage].observe(milliseconds / 1e3)
-        self._served.labels(answer.shelf, answer.served_by).inc()
+        self._served(answer.shelf, answer.served_by).inc()
         request = answer.request
-        self._shown.labels(request.surface, request.device_type or "unknown").inc()
+        self._shown(request.surface, request.device_type or "unknown").inc()
         if answer.cached is not None:
-            self._cache.labels("hit" if answer.cached else "miss").inc()
+            self._cached("hit" if answer.cached else "miss").inc()
         if answer.stale_seconds is not None:
             self._stale_seconds.observe(answer.stale_seconds)
         for stage in {reason.partition(":")[0] for reason in answer.degraded}:
@@ -139,8 +148,8 @@ class Telemetry:
 
     def requested(self, route: str, status: int, seconds: float) -> None:
         """Count one HTTP request."""
-        self._requests.labels(route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        self._requests(route, str(status)).inc()
+        self._request_seconds(route).observe(seconds)
 
     def exposition(self, serving: str | None, breakers: Breakers) -> bytes:
         """All of it in Prometheus' text format; `serving` is the bundle in service.

@@ -6,12 +6,11 @@ The vector is a function of the history and the bundle alone, never of what was 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from vitrina.bundle.bundle import Bundle
 from vitrina.encoding import (
@@ -129,19 +128,19 @@ class UserVectorizer:
         None when even the centroid fails; the popularity list answers then.
         """
         bundle = self._bundle
-        encoded = self._encoded(history)
+        encoded, dim = self._encoded(history), bundle.space.dim
         vectors = bundle.vectors_of(encoded.rows)
         ladder: tuple[tuple[str, int, Callable[[], FloatMatrix]], ...] = (
             (LEARNED, 1, lambda: stages.call("encoder", lambda: self._learned(encoded, vectors))),
-            (MIX, MIN_MIXED, lambda: short_long_mix(vectors)),
-            (AVERAGE, 1, lambda: recency_average(vectors)),
-            (CENTROID, 0, lambda: bundle.centroid),
+            (MIX, MIN_MIXED, lambda: _checked(short_long_mix(vectors), dim)),
+            (AVERAGE, 1, lambda: _checked(recency_average(vectors), dim)),
+            (CENTROID, 0, lambda: _checked(bundle.centroid, dim)),
         )
         for rung, needed, encode in ladder:
             if len(encoded) < needed:
                 continue
             try:
-                values = _checked(encode(), bundle.space.dim)
+                values = encode()
             except Exception as error:
                 stages.degraded.append(f"user_vector: the rung '{rung}' failed ({describe(error)})")
                 continue
@@ -157,7 +156,7 @@ class UserVectorizer:
     def _learned(self, history: EncodedHistory, vectors: FloatMatrix) -> FloatMatrix:
         if self._encoder is None:
             raise RuntimeError(self._encoder_problem)
-        # Checked here too: the breaker has to hear of an encoder that answers NaN.
+        # Checked within the call: the breaker has to hear of an encoder that answers NaN.
         return _checked(self._encoder(history, vectors), self._bundle.space.dim)
 
 
@@ -165,7 +164,7 @@ def _checked(values: FloatMatrix, dim: int) -> FloatMatrix:
     """`values` if it is a unit vector [dim]; a rung that yields anything else has failed."""
     if values.shape != (dim,):
         raise ValueError(f"its vector has shape {values.shape}, the space has {dim} dimensions")
-    norm = float(np.linalg.norm(values))
+    norm = math.sqrt(float(values @ values))
     if not abs(norm - 1) < _UNIT_TOLERANCE:  # also True for NaN
         raise ValueError(f"its vector has norm {norm:.4g}, not 1")
     return values
