@@ -32,24 +32,26 @@ def spread(
         return np.arange(min(k, len(group)))
     # A walk that ends where the page is full meets few more candidates than it shows; arithmetic
     # over all of them meets hundreds.
-    coming, waiting = enumerate(group.tolist()), list[tuple[int, int]]()
+    codes, coming, waiting = group.tolist(), iter(range(len(group))), list[int]()
     on_page: dict[int, int] = Counter(begun.tolist())
     found, room = list[int](), PAGE - len(begun)
     while len(found) < k:
-        page, held, queue = list[int](), list[tuple[int, int]](), iter(waiting)
-        for candidate in chain(queue, coming):
-            position, code = candidate
-            count = on_page.get(code, 0)
-            if count >= MOST_PER_PAGE and code >= 0:
-                held.append(candidate)
+        crowded = {code for code, count in on_page.items() if count >= MOST_PER_PAGE and code >= 0}
+        page, held, queue = list[int](), list[int](), iter(waiting)
+        for position in chain(queue, coming):
+            code = codes[position]
+            if code in crowded:
+                held.append(position)
                 continue
-            on_page[code] = count + 1
+            on_page[code] = count = on_page.get(code, 0) + 1
+            if count >= MOST_PER_PAGE and code >= 0:
+                crowded.add(code)
             page.append(position)
             if len(page) == room:
                 break
         waiting, missing = [*held, *queue], room - len(page)
         if missing:  # nothing else is left
-            page += [position for position, _ in waiting[:missing]]
+            page += waiting[:missing]
             waiting = waiting[missing:]
             if not page:
                 break
