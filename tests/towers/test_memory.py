@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrina.towers.memory import give_back_free_memory
+from vitrina.towers.memory import give_back_all_free_memory
 
 BLOCK, BLOCKS = 100_000, 1_000
 
@@ -20,7 +20,7 @@ def test_what_lies_free_between_blocks_in_use_goes_back() -> None:
     blocks = [b"x" * BLOCK for _ in range(BLOCKS)]
     del blocks[::2]
     before = resident()
-    give_back_free_memory()
+    give_back_all_free_memory()
     assert before - resident() > 0.3 * BLOCK * BLOCKS
     assert len(blocks) == BLOCKS // 2  # in use until here
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from vitrina.bundle.bundle import Bundle, load_bundle
 from vitrina.bundle.registry import Registry
+from vitrina.memory import give_back_free_memory
 from vitrina.online.recommender import Recommender
 from vitrina.online.shadow import Shadow
 
@@ -97,6 +98,7 @@ class Releases:
     def _serve(self, version: str) -> None:
         """Load, warm up and swap in a version. Raises whatever keeps it from being served."""
         recommender = self._make_recommender(load_bundle(self._registry.path(version)))
+        give_back_free_memory()  # what reading took beside the bundle
         recommender.warm_up()
         before = self.serving
         with self._swap:

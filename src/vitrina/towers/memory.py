@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import torch
 
 from vitrina.errors import TrainingError
+from vitrina.memory import give_back_free_memory
 from vitrina.settings import TrainSettings
 from vitrina.towers.device import training_device
 
@@ -59,19 +59,15 @@ def available_bytes() -> int:
     return min([_of_machine(), *(left for left in limits if left is not None)])
 
 
-def give_back_free_memory() -> None:
-    """Return to the system what this process has freed, as far as its allocators do when asked.
+def give_back_all_free_memory() -> None:
+    """Return to the system what this process has freed, what Arrow keeps of it, too.
 
-    Arrow keeps what reading the lake took, glibc what lies free between blocks in use. Each step's
-    tensors have other sizes than those of the step before and seldom fit into what those left, so
-    that a training would come to hold several times what it uses. Costs the time to get pages
-    again: not for every step.
+    Arrow keeps what reading the lake took. Each step's tensors have other sizes than those of the
+    step before and seldom fit into what those left, so that a training would come to hold several
+    times what it uses. Costs the time to get pages again: not for every step.
     """
     pa.default_memory_pool().release_unused()
-    # The other C libraries have no such function.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    give_back_free_memory()
 
 
 def _of_machine() -> int:

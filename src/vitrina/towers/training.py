@@ -30,7 +30,7 @@ from vitrina.towers.checkpoint import (
 from vitrina.towers.device import compiled, compiler_pays, mixed_precision, training_device
 from vitrina.towers.factors import item_factors
 from vitrina.towers.item_tower import ItemTower
-from vitrina.towers.memory import give_back_free_memory, require_memory
+from vitrina.towers.memory import give_back_all_free_memory, require_memory
 from vitrina.towers.objectives import Objective, objective_of
 from vitrina.towers.text import text_factors
 from vitrina.towers.user_tower import Block, SummaryEncoder, UserTower
@@ -182,7 +182,7 @@ def fit(
     with compiled(blocks if compiler_pays(device) else []):
         while state.step < settings.steps and not _exhausted(state, validation):
             if device.type == "cpu" and state.step % GIVE_BACK_STEPS == 0:
-                give_back_free_memory()
+                give_back_all_free_memory()
             batch = objective.batch(state.step, state.rng)
             _step(towers, state, objective, batch, settings)
             last = state.step == settings.steps
