@@ -42,7 +42,7 @@ CONNECT_SECONDS: Final = 2
 SEARCH_SECONDS: Final = 5
 """How long the server works at most on one query; whoever asked has gone long before."""
 EF_SEARCH: Final = (100, 1000)
-"""Least and most candidates that HNSW keeps: else as many as are asked for."""
+"""Least and most candidates that HNSW keeps: else twice as many as are asked for."""
 ROWS_AT_ONCE: Final = 20_000
 """Rows of one transaction: some 10 MB."""
 
@@ -86,11 +86,12 @@ CONFIGURE: Final = """
         set_config('statement_timeout', %s, true),
         set_config('enable_indexscan', %s, true)
 """
+# Materialized, for else the text of a query is read again for each item.
 SEARCH: Final = """
-    SELECT best.rows, best.scores
-    FROM (SELECT text::vector AS query, place
-          FROM unnest(%s::text[]) WITH ORDINALITY AS asked (text, place)) AS queries
-    CROSS JOIN LATERAL (
+    WITH queries AS MATERIALIZED (
+        SELECT text::vector AS query, place
+        FROM unnest(%s::text[]) WITH ORDINALITY AS asked (text, place))
+    SELECT best.rows, best.scores FROM queries CROSS JOIN LATERAL (
         SELECT array_agg(row) AS rows, array_agg(score::real) AS scores
         FROM (SELECT row, -(embedding <#> query) AS score FROM {table} WHERE {passes}
               ORDER BY embedding <#> query LIMIT %s) AS nearest) AS best
@@ -322,13 +323,15 @@ def _ask(
     db: Connection[Any], statement: Composed, parameters: Sequence[Any], k: int, *, exact: bool
 ) -> PGresult:
     """The answer to one search, in PostgreSQL's binary format, after one trip to the server."""
-    candidates = min(max(k, EF_SEARCH[0]), EF_SEARCH[1])
+    candidates = min(max(2 * k, EF_SEARCH[0]), EF_SEARCH[1])
     limit = f"{SEARCH_SECONDS * len(parameters[0])}s"
-    with db.pipeline(), db.transaction():
+    with db.pipeline():
+        db.execute("BEGIN READ ONLY")
         db.execute(CONFIGURE, (str(candidates), limit, "off" if exact else "on"))
         cursor = db.cursor(binary=True)
         # Not prepared: which index is best depends on the values.
         cursor.execute(statement, parameters, prepare=False)
+        db.execute("COMMIT")
     assert cursor.pgresult is not None
     return cursor.pgresult
 
