@@ -70,6 +70,13 @@ def test_without_a_draft_publishing_says_how_to_make_one(shop: Shop) -> None:
     assert "Make one with 'vitrina index'" in result.err
 
 
+def test_without_a_draft_there_is_no_index_to_tune(shop: Shop) -> None:
+    result = shop.run("index tune")
+    assert result.code == 1
+    assert "Make one with 'vitrina index'" in result.err
+    assert shop.run("index", "tune").code == 2  # options go after the subcommand
+
+
 def test_promote_and_roll_back(open_shop: Shop, draft: Path) -> None:
     first = open_shop.run("bundles", "--json").json[0]["version"]
     second = open_shop.run("publish", "--json").json["version"]
