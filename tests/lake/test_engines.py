@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import narwhals as nw
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -97,7 +98,7 @@ def test_what_came_before_is_that_of_rows_that_belong_together(engine: Engine) -
     rows = engine.arrange(frame, order)
     rows = engine.previous(rows, order, {"before": "at", "value_before": "value"})
     rows = engine.latest(rows, order, "value", "last").filter(nw.col("at") != 4)
-    rows = engine.previous(rows, order, {"left": "at"})
+    rows = engine.shared(engine.previous(rows, order, {"left": "at"}))
     found = engine.collect(rows.sort(*order)).to_pylist()
     assert [tuple(row.values()) for row in found] == [
         (1, 1, None, None, None, None, None),
@@ -106,6 +107,19 @@ def test_what_came_before_is_that_of_rows_that_belong_together(engine: Engine) -
         (2, 5, 50, 4, 40, 50, None),
         (3, 0, None, None, None, None, None),
     ]
+
+
+def test_rows_are_handed_out_in_the_order_they_were_arranged_in(engine: Engine) -> None:
+    n, order = 500_000, ("whose", "at")
+    moments = np.random.default_rng(0).permutation(n)
+    rows = engine.arrange(engine.from_columns({"whose": moments % 7, "at": moments}), order)
+    rows = engine.shared(engine.previous(rows, order, {"before": "at"}))
+    rows = engine.in_order(rows.filter(nw.col("at") >= 7).select("whose", "at", "before"), order)
+    found = pa.Table.from_batches(engine.batches(rows))
+    whose, at = found["whose"].to_numpy(), found["at"].to_numpy()
+    assert len(at) == n - 7
+    assert np.array_equal(np.lexsort((at, whose)), np.arange(n - 7))
+    assert np.array_equal(found["before"].to_numpy(), at - 7)
 
 
 def test_a_write_that_fails_leaves_nothing(engine: Engine, tmp_path: Path) -> None:

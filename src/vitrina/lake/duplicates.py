@@ -14,15 +14,23 @@ from typing import Final, Literal
 
 import narwhals as nw
 
-from vitrina.lake.engine import Engine, Frame
+from vitrina.lake.engine import ROW, Engine, Frame
 
 PLACE: Final = "_place"
 """int64: orders the rows of a table as above; no two have the same."""
+
+RANK: Final = "_rank"
+"""int64: the place of a file among all files, by address."""
 
 SAME: Final = ("_shopper", "item_id", "event_type", "timestamp")
 """What two events have in common that are one event under two ids."""
 
 _NOW: Final = datetime(8999, 12, 31)
+
+
+def place_of(rank: nw.Expr) -> nw.Expr:
+    """PLACE of a row: by the rank of its file, then by ROW."""
+    return rank * 2**40 + nw.col(ROW)
 
 
 def unique_items(rows: Frame) -> Frame:

@@ -21,7 +21,7 @@ from typing import Final
 
 import narwhals as nw
 
-from vitrina.lake.duplicates import PLACE, SAME, one_of_each, repetitions
+from vitrina.lake.duplicates import PLACE, RANK, SAME, one_of_each, place_of, repetitions
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.partitions import months_of, scan_months, with_zone, without_zone
 from vitrina.lake.readers.raw import FILE
@@ -39,9 +39,6 @@ STORED: Final = (*EVENT_COLUMNS, START, FILE, ROW)
 """The columns of the events in a set; `scan_table` shows those of EVENT_COLUMNS."""
 REMOVED: Final = (FILE, ROW, "timestamp", "user_id", "session_id")
 """Of an event that is taken out: where it is and whose it was."""
-
-RANK: Final = "_rank"
-"""int64: the place of a file among all files, by address."""
 
 _ORIGIN: Final = "_origin"
 _KEPT, _DUPLICATE, _NEW = 0, 1, 2
@@ -81,8 +78,8 @@ class MergedTables(EventTables):
 def first_tables(engine: Engine, rows: Frame, items: Frame, gap: timedelta) -> FirstTables:
     """Events and duplicates of good rows that are all there are.
 
-    rows: EVENT_COLUMNS with moments in UTC without zone, ITEM, FILE, ROW and PLACE. items: the
-    catalog.
+    rows: EVENT_COLUMNS with moments in UTC without zone, ITEM, FILE, ROW, RANK and PLACE. items:
+    the catalog.
     """
     kept, lost = rows, []
     if engine.collect(rows.select(nw.col("event_id").count()))[0][0].as_py():
@@ -92,7 +89,7 @@ def first_tables(engine: Engine, rows: Frame, items: Frame, gap: timedelta) -> F
     timeline = make_timeline(engine, kept, items, gap)
     lost.append(_marked(rows.join(timeline.repeated, on=PLACE, how="semi"), first=True))
     return FirstTables(
-        months=months_of(engine, timeline.events),
+        months=months_of(engine, rows),  # those of what is left out, too: it tells of the same
         duplicates=engine.persist(nw.concat(lost)),
         timeline=timeline,
     )
@@ -202,11 +199,6 @@ def _again(rows: Frame, order: Frame, origin: int) -> Frame:
     rows = without_zone(rows).join(order, on=FILE)
     rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE))
     return _pooled(_with_shopper(rows), origin)
-
-
-def place_of(rank: nw.Expr) -> nw.Expr:
-    """PLACE of a row: by the rank of its file, then by ROW."""
-    return rank * 2**40 + nw.col(ROW)
 
 
 def _pooled(rows: Frame, origin: int) -> Frame:

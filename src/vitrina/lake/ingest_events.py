@@ -13,16 +13,14 @@ import numpy as np
 from vitrina.lake.clean import REASON, check_events
 from vitrina.lake.codes import ITEM, item_codes
 from vitrina.lake.contract import FUTURE, UNKNOWN_ITEM
-from vitrina.lake.duplicates import PLACE
+from vitrina.lake.duplicates import PLACE, RANK, place_of
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.erasures import erasures_digest, without_erased
 from vitrina.lake.incremental import (
-    RANK,
     FirstTables,
     MergedTables,
     first_tables,
     merged_tables,
-    place_of,
 )
 from vitrina.lake.ingest_items import ItemTables
 from vitrina.lake.landing import LOG, log_sources
@@ -155,8 +153,9 @@ def merge_events(
             RANK: np.array([ranks[each.rank] for each in records], dtype=np.int64),
         }
     )
+    order = engine.persist(order)  # sorts are planned by a kept table's largest number
     rows = checked.good.select(FILE, ROW, *EVENT_COLUMNS, ITEM).join(order, on=FILE)
-    rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE)).drop(RANK)
+    rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE))
     if last is None:
         return first_tables(engine, rows, items, gap)
     return merged_tables(engine, last.folder, rows, order, gap)

@@ -10,9 +10,8 @@ from pathlib import Path
 import narwhals as nw
 
 from vitrina.lake.clean import check_items
-from vitrina.lake.duplicates import PLACE, unique_items
+from vitrina.lake.duplicates import PLACE, place_of, unique_items
 from vitrina.lake.engine import Engine, Frame
-from vitrina.lake.incremental import place_of
 from vitrina.lake.last_set import LastSet, Scope, inputs_of, used_records
 from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests
 from vitrina.lake.mapping import wanted

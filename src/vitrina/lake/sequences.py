@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import narwhals as nw
 import numpy as np
@@ -31,10 +32,17 @@ from vitrina.lake.timeline import Timeline
 
 US_PER_DAY = 86_400_000_000
 
+_ORDER: Final = ("shopper", "moment", "item", "kind")
+
 
 def write_timeline(engine: Engine, timeline: Timeline, folder: Path) -> None:
     """Write the sequences of all shoppers of a timeline as shards into `folder`."""
-    _write(engine, timeline.events, timeline.codes, folder)
+    rows = _rows(_with_named(engine, timeline.events))
+    if "session_id" in timeline.events.collect_schema():
+        rows = rows.sort(*_ORDER)  # they were joined
+    else:
+        rows = engine.in_order(rows, _ORDER)
+    _write(engine, rows, timeline.codes, folder)
 
 
 def write_sequences(
@@ -52,7 +60,8 @@ def write_sequences(
     moments = {name: nw.col(name).cast(nw.Datetime("us")) for name in ("timestamp", START)}
     keyed = events.select("session_id", "item_id", "event_type", **moments, **{KEY: shopper_key()})
     codes = Codes.of(engine, keyed, items, buckets)
-    _write(engine, codes.encode(keyed), codes, folder)
+    rows = _rows(_with_named(engine, codes.encode(keyed)))
+    _write(engine, rows.sort(*_ORDER), codes, folder)
 
 
 def update_sequences(
@@ -77,23 +86,18 @@ def buckets_of(engine: Engine, events: Frame) -> set[str]:
     return set(engine.collect(distinct(keys, "_bucket"))["_bucket"].to_pylist())
 
 
-def _write(engine: Engine, events: Frame, codes: Codes, folder: Path) -> None:
-    """events: SHOPPER, ITEM, KIND, timestamp, START and, if any has one, session_id."""
-    order = ("shopper", "moment", "item", "kind")
+def _rows(events: Frame) -> Frame:
+    """Events with SHOPPER, ITEM, KIND, START and named, as `shards.write_shards` takes them."""
+    return events.select(
+        "named", start=START, shopper=SHOPPER, moment="timestamp", item=ITEM, kind=KIND
+    )
+
+
+def _write(engine: Engine, rows: Frame, codes: Codes, folder: Path) -> None:
+    """rows: of `_rows`, in _ORDER."""
     write_shards(
         folder,
-        engine.batches(
-            _with_named(engine, events)
-            .select(
-                "named",
-                start=START,
-                shopper=SHOPPER,
-                moment="timestamp",
-                item=ITEM,
-                kind=KIND,
-            )
-            .sort(*order)
-        ),
+        engine.batches(rows),
         engine.collect(codes.shoppers.select("bucket", KEY).sort("bucket", KEY)),
         codes.item_ids,
         codes.event_types,

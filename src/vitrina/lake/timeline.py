@@ -14,7 +14,7 @@ from typing import Final
 import narwhals as nw
 
 from vitrina.lake.codes import ITEM, KEY, KIND, SHOPPER, Codes
-from vitrina.lake.duplicates import PLACE
+from vitrina.lake.duplicates import PLACE, RANK, place_of
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.readers.raw import FILE
 from vitrina.lake.sessions import CUT, add_starts
@@ -24,7 +24,7 @@ from vitrina.schema import EVENT_COLUMNS
 OPTIONAL: Final = ("event_id", "session_id", "device_type", "value", "request_id", "position")
 """Columns of events that may be empty as a whole; then they take no room here."""
 
-_ORDER: Final = (SHOPPER, "timestamp", ITEM, KIND, PLACE)
+_ORDER: Final = (SHOPPER, "timestamp", ITEM, KIND, RANK, ROW)
 _ANONYMOUS: Final = "_anonymous"
 _REPEATED: Final = "_repeated"
 
@@ -33,7 +33,8 @@ _REPEATED: Final = "_repeated"
 class Timeline:
     """Events in the order of shopper, moment, item and event type.
 
-    events: SHOPPER, ITEM, KIND (of `codes`), timestamp, START, FILE, ROW and columns of OPTIONAL.
+    events: SHOPPER, ITEM, KIND (of `codes`), timestamp, START, FILE, ROW and columns of OPTIONAL;
+    arranged (`Engine.arrange`) in this order.
     repeated: PLACE of the rows left out, which tell of an event again.
     """
 
@@ -58,23 +59,23 @@ class Timeline:
 def make_timeline(engine: Engine, rows: Frame, items: Frame, gap: timedelta) -> Timeline:
     """Put events in order, find those told again, and cut the sessions.
 
-    rows: EVENT_COLUMNS with moments in UTC without zone, FILE, ROW and PLACE, none of them with the
+    rows: EVENT_COLUMNS with moments in UTC without zone, FILE, ROW and RANK, none of them with the
     event_id of another. items: the catalog, which has every item of the rows.
     """
     given = given_columns(engine, rows)
     anonymous = nw.col("user_id").is_null().alias(_ANONYMOUS)
     keyed = rows.with_columns(shopper_key().alias(KEY), anonymous)
     codes = Codes.of(engine, keyed, items)
-    coded = codes.encode(keyed).select(*_ORDER, FILE, ROW, _ANONYMOUS, *given)
+    coded = codes.encode(keyed).select(*_ORDER, FILE, _ANONYMOUS, *given)
     marked = _mark_repeated(engine, engine.arrange(coded, _ORDER))
     mine = ~nw.col(_REPEATED)
     if "session_id" in given:
         mine &= nw.col("session_id").is_null()
     marked = marked.with_columns(nw.when(mine).then(nw.col("timestamp")).alias(CUT))
-    events = engine.persist(add_starts(engine, marked, _ORDER, gap).drop(CUT))
+    events = engine.shared(add_starts(engine, marked, _ORDER, gap).drop(CUT))
     return Timeline(
-        events.filter(~nw.col(_REPEATED)).drop(_REPEATED, PLACE),
-        events.filter(nw.col(_REPEATED)).select(PLACE),
+        events.filter(~nw.col(_REPEATED)).drop(_REPEATED, RANK),
+        events.filter(nw.col(_REPEATED)).select(place_of(nw.col(RANK)).alias(PLACE)),
         codes,
     )
 

@@ -125,6 +125,18 @@ class Engine(Protocol):
         Null where none of the rows that belong together has one yet. arranged: as of `previous`.
         """
 
+    def shared(self, arranged: Frame) -> Frame:
+        """What `previous` and `latest` have added, for several to compute with.
+
+        Kept, unless to compute it again costs less than to keep it. arranged: as of `previous`.
+        """
+
+    def in_order(self, arranged: Frame, order: Sequence[str]) -> Frame:
+        """The rows, for `batches`, in the order they were arranged in. arranged: as of `previous`.
+
+        order: what they were arranged by, or the first columns of it.
+        """
+
     def collect(self, frame: Frame) -> pa.Table:
         """Compute a frame into memory, as an Arrow table."""
 

@@ -7,7 +7,7 @@ most of what writing texts costs; whoever has sorted by them has them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,8 +31,8 @@ def write_parts(
     """Write the rows of each value of `column`, and without it, in their order.
 
     batches: of one schema; moments without zone are UTC, and written as such. column: an integer,
-    without nulls. paths: a file for each value there is; those without rows are not made. words: of
-    columns that are places in texts, the texts; they are written in place of these.
+    without nulls. paths: a file for each value that is wanted; those without rows are not made.
+    words: of columns that are places in texts, the texts; they are written in place of these.
     """
     waiting: dict[int, list[pa.RecordBatch]] = {}
     rows: Counter[int] = Counter()
@@ -48,7 +48,7 @@ def write_parts(
         # One thread writes: groups of a part follow one another. The engine goes on meanwhile.
         with ThreadPoolExecutor(1) as pool:
             written: Future[None] | None = None
-            for value, part in _parts(batches, column):
+            for value, part in _parts(batches, column, paths):
                 waiting.setdefault(value, []).append(part)
                 rows[value] += len(part)
                 if rows.total() > BUFFERED_ROWS:
@@ -75,14 +75,17 @@ def dictionary_of(places: pa.Array, texts: pa.Array) -> pa.DictionaryArray:
     )
 
 
-def _parts(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of each value in each batch, copied: a slice would keep all of its batch."""
+def _parts(
+    batches: Iterable[pa.RecordBatch], column: str, wanted: Container[int]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of each wanted value in each batch, copied: a slice would keep all of its batch."""
     for batch in batches:
         values = batch[column].to_numpy()
         order = np.argsort(values, kind="stable")
         found, firsts = np.unique(values[order], return_index=True)
         for value, rows in zip(found.tolist(), np.split(order, firsts[1:]), strict=True):
-            yield value, batch.take(pa.array(rows))
+            if value in wanted:
+                yield value, batch.take(pa.array(rows))
 
 
 def _as_written(table: pa.Table, words: Mapping[str, pa.Array]) -> pa.Table:

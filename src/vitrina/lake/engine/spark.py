@@ -177,6 +177,12 @@ class SparkEngine:
         value = nw.col(column).fill_null(strategy="forward")
         return arranged.with_columns(value.over(whose, order_by=by).alias(into))
 
+    def shared(self, arranged: Frame) -> Frame:
+        return self.persist(arranged)
+
+    def in_order(self, arranged: Frame, order: Sequence[str]) -> Frame:
+        return arranged.sort(*order)
+
     def collect(self, frame: Frame) -> pa.Table:
         with _failures():
             table: pa.Table = frame.collect(backend="pyarrow").to_native()
