@@ -16,8 +16,8 @@ from typing import Final
 import narwhals as nw
 
 from vitrina.lake import values
-from vitrina.lake.codes import ITEM
-from vitrina.lake.contract import COLUMNS, IN_CATALOG, IS_OBJECT, RULES, Table, Terms
+from vitrina.lake.codes import ITEM, KIND, Names
+from vitrina.lake.contract import COLUMNS, IN_CATALOG, IS_OBJECT, IS_TYPE, RULES, Table, Terms
 from vitrina.lake.engine import LIST_SEPARATOR, ROW, Engine, Frame
 from vitrina.lake.mapping import INCOMING
 from vitrina.lake.readers.raw import FILE, RAW_CHARS
@@ -28,6 +28,8 @@ RAW: Final = "_raw"
 """Of a row that cannot be used: the column at fault, why, and the row as `name=value` pairs."""
 REPAIRED: Final = "_repaired_"
 """Prefix of a boolean for each column that can be repaired."""
+NOTED: Final = "_noted"
+"""Boolean: whether anything is wrong with a row."""
 
 
 def check_items(engine: Engine, mapped: Frame, *, max_text_chars: int, latest: datetime) -> Frame:
@@ -36,25 +38,25 @@ def check_items(engine: Engine, mapped: Frame, *, max_text_chars: int, latest: d
     mapped: what `mapping.map_columns` returns. latest: the last moment (UTC, without zone) that
     is not the future.
     Returns `_file`, `_row`, the columns of ITEM_INPUTS, REASON and COLUMN (null for a good row),
-    RAW (null for a row without fault or repair), and a REPAIRED boolean for each column of which
-    the contract may take out a value.
+    RAW (null for a row without fault or repair), NOTED, and a REPAIRED boolean for each column of
+    which the contract may take out a value.
     """
     frame = engine.mark_json_objects(mapped, "attributes", IS_OBJECT)
     checked = _judged(frame, "items", max_text_chars=max_text_chars, latest=latest)
     return checked.with_columns(nw.col("created_at").cast(nw.Datetime("us", "UTC")))
 
 
-def check_events(
-    mapped: Frame, *, items: Frame, event_types: Collection[str], latest: datetime
-) -> Frame:
-    """Events, one for each mapped row: what `check_items` returns, for EVENT_COLUMNS, and ITEM.
+def check_events(mapped: Frame, *, names: Names, latest: datetime) -> Frame:
+    """Events, one for each mapped row: what `check_items` returns, for EVENT_COLUMNS, and of what
+    `names` has also ITEM and KIND.
 
-    items: item_id and ITEM of the catalog (`codes.item_codes`). event_types: the known ones.
-    latest: the last moment (UTC, without zone) that is not the future.
+    names: of the catalog and the known types. latest: the last moment (UTC, without zone) that is
+    not the future.
     """
-    catalog = items.with_columns(nw.lit(True).alias(IN_CATALOG))
-    frame = mapped.join(catalog, on="item_id", how="left")
-    return _judged(frame, "events", event_types=event_types, latest=latest, beside=(ITEM,))
+    frame = names.encode(mapped, how="left").with_columns(
+        **{IN_CATALOG: ~nw.col(ITEM).is_null(), IS_TYPE: ~nw.col(KIND).is_null()}
+    )
+    return _judged(frame, "events", latest=latest, beside=(ITEM, KIND))
 
 
 def _judged(
@@ -62,7 +64,6 @@ def _judged(
     table: Table,
     *,
     max_text_chars: int = 0,
-    event_types: Collection[str] = (),
     latest: datetime = datetime.max,
     beside: Collection[str] = (),
 ) -> Frame:
@@ -71,7 +72,6 @@ def _judged(
     terms = Terms(
         given=lambda name: values.is_given(INCOMING + name, types[INCOMING + name]),
         max_text_chars=max_text_chars,
-        event_types=event_types,
         latest=latest,
     )
     columns, rules = COLUMNS[table], RULES[table]
@@ -97,8 +97,10 @@ def _judged(
     )
     repaired = [REPAIRED + rule.column for rule in rules if rule.takes == "value"]
     noted = nw.any_horizontal(~nw.col(REASON).is_null(), *repaired, ignore_nulls=True)
+    frame = frame.with_columns(noted.alias(NOTED))
     frame = frame.with_columns(
-        nw.when(noted).then(nw.col(INCOMING + name)).alias(INCOMING + name) for name in columns
+        nw.when(nw.col(NOTED)).then(nw.col(INCOMING + name)).alias(INCOMING + name)
+        for name in columns
     )
     frame = values.spelled(frame, {INCOMING + name: types[INCOMING + name] for name in columns})
     return frame.select(
@@ -106,7 +108,8 @@ def _judged(
         ROW,
         COLUMN,
         REASON,
-        nw.when(noted).then(_as_given(columns)).alias(RAW),
+        nw.when(nw.col(NOTED)).then(_as_given(columns)).alias(RAW),
+        NOTED,
         *repaired,
         *columns,
         *beside,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import narwhals as nw
 import numpy as np
@@ -25,67 +25,75 @@ SHOPPER: Final = "_shopper"
 ITEM: Final = "_item"
 KIND: Final = "_kind"
 
+CODED: Final = ("item_id", "event_type")
+"""The columns of events in place of which there are ITEM and KIND."""
+
 
 @dataclass(frozen=True, slots=True)
-class Codes:
-    """What the codes of some events stand for.
+class Names:
+    """What items and event types are called.
 
-    shoppers: KEY, bucket (int64, a place in BUCKETS) and SHOPPER int32, the place in the order of
-    bucket and KEY. items: item_id and ITEM int32; kinds: event_type and KIND int16: places in
-    item_ids and event_types. All in order.
+    items: item_id and ITEM int32; kinds: event_type and KIND int16: places in item_ids and
+    event_types. All in order.
     """
 
-    shoppers: Frame
     items: Frame
     kinds: Frame
     item_ids: pa.Array
     event_types: pa.Array
 
     @classmethod
-    def of(
-        cls, engine: Engine, events: Frame, items: Frame, buckets: Collection[str] = BUCKETS
-    ) -> Codes:
-        """The codes of the shoppers of `events` in `buckets`, and of what they do.
-
-        events: KEY and event_type are used. items: the catalog.
-        """
-        item_ids = _sorted_texts(engine.collect(items.select("item_id")))
-        event_types = _sorted_texts(engine.collect(distinct(events, "event_type")))
+    def of(cls, engine: Engine, items: Frame, event_types: Collection[str]) -> Names:
+        """Those of a catalog and of event types."""
+        item_ids = _sorted_texts(engine.collect(items.select("item_id"))[0].combine_chunks())
+        types = _sorted_texts(pa.array(event_types, pa.string()))
         return cls(
-            engine.persist(_shoppers(engine, distinct(events, KEY), buckets)),
             _codes(engine, "item_id", item_ids, ITEM, np.int32),
-            _codes(engine, "event_type", event_types, KIND, np.int16),
+            _codes(engine, "event_type", types, KIND, np.int16),
             item_ids,
-            event_types,
+            types,
         )
+
+    def encode(self, events: Frame, how: Literal["inner", "left"] = "inner") -> Frame:
+        """Add ITEM and KIND to events; how: what becomes of those with other names."""
+        events = events.join(self.items, on="item_id", how=how)
+        return events.join(self.kinds, on="event_type", how=how)
+
+    def decode(self, events: Frame) -> Frame:
+        """Add item_id and event_type to events with ITEM and KIND."""
+        return events.join(self.items, on=ITEM).join(self.kinds, on=KIND)
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What the codes of some events stand for.
+
+    shoppers: KEY, bucket (int64, a place in BUCKETS) and SHOPPER int32, the place in the order of
+    bucket and KEY; in order.
+    """
+
+    shoppers: Frame
+    names: Names
+
+    @classmethod
+    def of(
+        cls, engine: Engine, events: Frame, names: Names, buckets: Collection[str] = BUCKETS
+    ) -> Codes:
+        """The codes of the shoppers of `events` (KEY is used) in `buckets`, and of what they do."""
+        return cls(engine.persist(_shoppers(engine, distinct(events, KEY), buckets)), names)
 
     def encode(self, events: Frame) -> Frame:
-        """Events with SHOPPER, ITEM and KIND in place of names; those of other shoppers left out.
-
-        events: with KEY, item_id and event_type, maybe with ITEM already.
-        """
-        if ITEM not in events.collect_schema():
-            events = events.join(self.items, on="item_id")
-        return (
-            events.join(self.shoppers.select(KEY, SHOPPER), on=KEY)
-            .join(self.kinds, on="event_type")
-            .drop(KEY, "item_id", "event_type")
-        )
+        """Events with SHOPPER in place of KEY; those of other shoppers left out."""
+        return events.join(self.shoppers.select(KEY, SHOPPER), on=KEY).drop(KEY)
 
     @property
     def words(self) -> dict[str, Frame]:
         """What stands in `Engine.write_parts` for the names of shoppers, items and types."""
         return {
             "user_id": self.shoppers.select(place=SHOPPER, text=KEY),
-            "item_id": self.items.select(place=ITEM, text="item_id"),
-            "event_type": self.kinds.select(place=KIND, text="event_type"),
+            "item_id": self.names.items.select(place=ITEM, text="item_id"),
+            "event_type": self.names.kinds.select(place=KIND, text="event_type"),
         }
-
-
-def item_codes(engine: Engine, items: Frame) -> Frame:
-    """item_id and ITEM of a catalog, as all `Codes` of it have them."""
-    item_ids = _sorted_texts(engine.collect(items.select("item_id")))
-    return _codes(engine, "item_id", item_ids, ITEM, np.int32)
 
 
 def with_bucket(engine: Engine, keys: Frame) -> Frame:
@@ -128,7 +136,5 @@ def _codes(
     )
 
 
-def _sorted_texts(values: pa.Table) -> pa.Array:
-    """The one column of a table, in order."""
-    texts = values[0].combine_chunks()
+def _sorted_texts(texts: pa.Array) -> pa.Array:
     return texts.take(pc.sort_indices(texts)).cast(pa.string())

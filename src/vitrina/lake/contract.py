@@ -7,7 +7,7 @@ mapped rows (`mapping.map_columns`); the first broken rule that takes out the ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -36,7 +36,9 @@ FUTURE: Final = "in the future; check clock, unit and time zone"
 
 IS_OBJECT: Final = "_is_object"
 IN_CATALOG: Final = "_in_catalog"
-"""Booleans that `clean` adds to mapped rows: attributes are a JSON object; the item is known."""
+IS_TYPE: Final = "_is_type"
+"""Booleans that `clean` adds to mapped rows: attributes are a JSON object; the item, or the type
+of event, is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,6 @@ class Terms:
 
     given: Callable[[str], nw.Expr]
     max_text_chars: int = 0
-    event_types: Collection[str] = ()
     latest: datetime = datetime.max
 
 
@@ -154,9 +155,9 @@ EVENT_RULES: Final = (
         "event_type",
         "unknown; name ours under event_types of its source in [lake], or add it to weights in "
         "[events]",
-        lambda terms: ~nw.col("event_type").is_in(sorted(terms.event_types)),
+        lambda _: ~nw.col(IS_TYPE),
     ),
-    Rule("item_id", UNKNOWN_ITEM, lambda _: nw.col(IN_CATALOG).is_null()),
+    Rule("item_id", UNKNOWN_ITEM, lambda _: ~nw.col(IN_CATALOG)),
     _unreadable("value", "not a number; event kept without a value"),
     _unreadable("position", "not a whole number; event kept without a position"),
 )

@@ -21,6 +21,7 @@ from typing import Final
 
 import narwhals as nw
 
+from vitrina.lake.codes import Names
 from vitrina.lake.duplicates import PLACE, RANK, SAME, one_of_each, place_of, repetitions
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.partitions import months_of, scan_months, with_zone, without_zone
@@ -75,19 +76,21 @@ class MergedTables(EventTables):
     removed: Frame
 
 
-def first_tables(engine: Engine, rows: Frame, items: Frame, gap: timedelta) -> FirstTables:
+def first_tables(engine: Engine, rows: Frame, names: Names, gap: timedelta) -> FirstTables:
     """Events and duplicates of good rows that are all there are.
 
-    rows: EVENT_COLUMNS with moments in UTC without zone, ITEM, FILE, ROW, RANK and PLACE. items:
-    the catalog.
+    rows: EVENT_COLUMNS with moments in UTC without zone, for item_id and event_type ITEM and KIND
+    of `names`; FILE, ROW, RANK and PLACE.
     """
     kept, lost = rows, []
     if engine.collect(rows.select(nw.col("event_id").count()))[0][0].as_py():
-        by_id = repetitions(engine, rows.with_columns(event_id=event_id()), ["event_id"])
-        lost.append(_marked(rows.join(by_id, on=PLACE, how="semi"), first=False))
-        kept = rows.join(by_id, on=PLACE, how="anti").with_columns(event_id=own_event_id())
-    timeline = make_timeline(engine, kept, items, gap)
-    lost.append(_marked(rows.join(timeline.repeated, on=PLACE, how="semi"), first=True))
+        named = names.decode(rows)
+        by_id = repetitions(engine, named.with_columns(event_id=event_id()), ["event_id"])
+        lost.append(_marked(named.join(by_id, on=PLACE, how="semi"), first=False))
+        kept = named.join(by_id, on=PLACE, how="anti").with_columns(event_id=own_event_id())
+    timeline = make_timeline(engine, kept, names, gap)
+    repeated = names.decode(rows.join(timeline.repeated, on=PLACE, how="semi"))
+    lost.append(_marked(repeated, first=True))
     return FirstTables(
         months=months_of(engine, rows),  # those of what is left out, too: it tells of the same
         duplicates=engine.persist(nw.concat(lost)),
@@ -100,7 +103,7 @@ def merged_tables(
 ) -> MergedTables:
     """Events and duplicates of the set in `last`, and of new good rows.
 
-    rows: as in `first_tables`. order: FILE and RANK of each file.
+    rows: as in `first_tables`, with item_id and event_type. order: FILE and RANK of each file.
     """
     new = engine.persist(_with_shopper(rows).with_columns(event_id=event_id()))
     old = scan_stored(engine, last, "events")

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import narwhals as nw
 
+from vitrina.lake.codes import Names
 from vitrina.lake.engine import ROW, Engine, Frame, open_engine
 from vitrina.lake.erasures import erasures_digest
 from vitrina.lake.ingest_events import (
@@ -99,13 +100,14 @@ def ingest(
                 engine, plan.files, [wanted("events", source) for source in plan.sources]
             )
         with stage("check events"):
-            checked = check_plan(engine, settings, plan, raw, items, latest)
+            names = Names.of(engine, items.items, settings.events.weights)
+            checked = check_plan(engine, settings, plan, raw, names, latest)
         base = last if plan.rebuilt is None else None
         with stage("sessions"):
             addresses = [record.address for record in (*plan.known, *plan.records)]
             last_folder = None if base is None else base.folder
-            settled = settle(engine, checked, addresses, len(plan.known), items.items, last_folder)
-            tables = merge_events(engine, settings, base, plan, settled.checked, items.items)
+            settled = settle(engine, checked, addresses, len(plan.known), names, last_folder)
+            tables = merge_events(engine, settings, base, plan, settled.checked, names)
             write_events(engine, tables, base, folder)
             engine.write_parquet(settled.waiting.sort(FILE, ROW), table_at(folder, "waiting"))
             events = scan_set(engine, folder, "events")

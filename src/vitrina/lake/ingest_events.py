@@ -11,7 +11,7 @@ import narwhals as nw
 import numpy as np
 
 from vitrina.lake.clean import REASON, check_events
-from vitrina.lake.codes import ITEM, item_codes
+from vitrina.lake.codes import CODED, ITEM, KIND, Names
 from vitrina.lake.contract import FUTURE, UNKNOWN_ITEM
 from vitrina.lake.duplicates import PLACE, RANK, place_of
 from vitrina.lake.engine import ROW, Engine, Frame
@@ -22,7 +22,6 @@ from vitrina.lake.incremental import (
     first_tables,
     merged_tables,
 )
-from vitrina.lake.ingest_items import ItemTables
 from vitrina.lake.landing import LOG, log_sources
 from vitrina.lake.last_set import LastSet, Scope, inputs_of
 from vitrina.lake.ledger import InputRecord, compare, record_of, settings_digests, unread
@@ -115,19 +114,21 @@ def check_plan(
     settings: Settings,
     plan: EventPlan,
     raw: RawTable,
-    items: ItemTables,
+    names: Names,
     latest: datetime,
 ) -> CheckedTable:
-    """Check what was read. Raises DataError if that is all there is, and of no use."""
-    known = item_codes(engine, items.items)
-    types, log_folder = settings.events.weights, settings.paths.lake / LOG
+    """Check what was read. Raises DataError if that is all there is, and of no use.
+
+    Good events have ITEM and KIND of `names` in place of item_id and event_type.
+    """
+    log_folder = settings.paths.lake / LOG
 
     def check(mapped: Frame) -> Frame:
-        rows = check_events(mapped, items=known, event_types=types, latest=latest)
-        return without_erased(engine, rows, log_folder)
+        return without_erased(engine, check_events(mapped, names=names, latest=latest), log_folder)
 
+    columns = [*(name for name in EVENT_COLUMNS if name not in CODED), ITEM, KIND]
     whole = plan.rebuilt is not None
-    return check_files(engine, "events", raw, plan.sources, check, whole=whole)
+    return check_files(engine, "events", raw, plan.sources, check, columns, whole=whole)
 
 
 def merge_events(
@@ -136,12 +137,12 @@ def merge_events(
     last: LastSet | None,
     plan: EventPlan,
     checked: CheckedTable,
-    items: Frame,
+    names: Names,
 ) -> FirstTables | MergedTables:
     """De-duplicate and sessionise what was read, and with it what it touches of the last set.
 
     checked: of `settle`. last: here and below, the set that is built on; None if all files were
-    read. items: the catalog.
+    read. names: as in `check_plan`.
     """
     gap = timedelta(minutes=settings.lake.session_gap_minutes)
     # Files keep their number from set to set; which file comes first is a matter of its name.
@@ -154,11 +155,11 @@ def merge_events(
         }
     )
     order = engine.persist(order)  # sorts are planned by a kept table's largest number
-    rows = checked.good.select(FILE, ROW, *EVENT_COLUMNS, ITEM).join(order, on=FILE)
+    rows = checked.good.join(order, on=FILE)
     rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE))
     if last is None:
-        return first_tables(engine, rows, items, gap)
-    return merged_tables(engine, last.folder, rows, order, gap)
+        return first_tables(engine, rows, names, gap)
+    return merged_tables(engine, last.folder, names.decode(rows), order, gap)
 
 
 def write_events(
@@ -210,7 +211,7 @@ def write_shards(
 
 def next_valid(engine: Engine, last: LastSet | None, checked: CheckedTable) -> datetime | None:
     """The earliest event set apart as of the future (UTC, without zone)."""
-    future = checked.rows.filter(nw.col(REASON) == FUTURE).select(nw.col("timestamp").min())
+    future = checked.noted.filter(nw.col(REASON) == FUTURE).select(nw.col("timestamp").min())
     moments = [engine.collect(future)[0][0].as_py()]
     if last is not None:
         moments.append(last.ledger.next_valid)

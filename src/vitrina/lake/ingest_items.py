@@ -22,7 +22,7 @@ from vitrina.lake.readers.read import read_files
 from vitrina.lake.report import TableReport
 from vitrina.lake.snapshots import UTC_MOMENT, catalog_history
 from vitrina.lake.tables import keep, scan_set, table_at
-from vitrina.schema import ITEM_COLUMNS
+from vitrina.schema import ITEM_COLUMNS, ITEM_INPUTS
 from vitrina.settings import Settings
 
 
@@ -70,7 +70,7 @@ def ingest_items(
     records = [record_of(each) for each in inputs]
     check = partial(check_items, engine, max_text_chars=settings.lake.max_text_chars, latest=latest)
     raw = read_files(engine, files, asked)
-    checked = check_files(engine, "items", raw, sources, check, whole=True)
+    checked = check_files(engine, "items", raw, sources, check, list(ITEM_INPUTS), whole=True)
     rows = engine.persist(checked.good.with_columns(place_of(nw.col(FILE)).alias(PLACE)))
     newest = engine.persist(unique_items(rows))
     kept = count(engine, newest)

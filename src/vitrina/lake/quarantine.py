@@ -15,7 +15,7 @@ import narwhals as nw
 import numpy as np
 
 from vitrina.errors import DataError, UnreadableFile
-from vitrina.lake.clean import COLUMN, RAW, REASON, REPAIRED
+from vitrina.lake.clean import COLUMN, NOTED, RAW, REASON, REPAIRED
 from vitrina.lake.contract import Table, repairs
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.mapping import SourceMap, joined_maps, lacking, map_columns, mapped_columns
@@ -25,21 +25,28 @@ from vitrina.settings_sources import Source
 
 EXAMPLES: Final = 5
 
+_USABLE: Final = "_usable"
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedTable:
-    """The rows of one table after `clean`, and the files and columns they came from."""
+    """The rows of one table after `clean`, and the files and columns they came from.
+
+    good: the rows that can be used, duplicates among them, with FILE, ROW and the columns asked
+    for. noted: all rows with a fault or a repair, with all columns.
+    """
 
     name: Table
     raw: RawTable
-    rows: Frame
+    good: Frame
+    noted: Frame
     mapped: list[SourceMap]
     unusable: list[UnusableFile]
 
     @property
-    def good(self) -> Frame:
-        """The rows that can be used, duplicates among them."""
-        return self.rows.filter(nw.col(REASON).is_null())
+    def bad(self) -> Frame:
+        """Those of `noted` that cannot be used."""
+        return self.noted.filter(~nw.col(REASON).is_null())
 
 
 def check_files(
@@ -48,32 +55,43 @@ def check_files(
     raw: RawTable,
     sources: Sequence[Source],
     check: Callable[[Frame], Frame],
+    columns: Sequence[str],
     *,
     whole: bool,
 ) -> CheckedTable:
     """Map each file's columns and run `check` over its rows.
 
-    A file that turns out to be damaged is left out whole. whole: whether these are all files of
-    the sources. Raises DataError when a source's map names a column that none of its files has,
-    if they are, and when all files there are cannot be used.
+    A file that turns out to be damaged is left out whole. columns: of good rows, those of use.
+    whole: whether these are all files of the sources. Raises DataError when a source's map names a
+    column that none of its files has, if they are, and when all files there are cannot be used.
     """
     mapped = mapped_columns(raw, name, sources, whole=whole)
-    checked: list[Frame] = []
+    good: list[Frame] = []
+    noted: list[Frame] = []
     unusable = list(raw.unusable)
+
+    def add(rows: Frame, source: Source) -> None:
+        usable = nw.col(REASON).is_null().alias(_USABLE)
+        checked = check(map_columns(rows, name, source)).select(FILE, ROW, NOTED, usable, *columns)
+        kept = _kept(engine, checked, lacking(rows, name, source))
+        # Few rows have faults: to look at these again costs less than to keep room for what is
+        # said of them beside all others.
+        again = kept.filter(nw.col(NOTED)).select(ROW)
+        found = check(map_columns(rows.join(again, on=ROW, how="semi"), name, source))
+        noted.append(engine.persist(found.drop(NOTED)))
+        good.append(kept.filter(nw.col(_USABLE)).drop(NOTED, _USABLE))
+
     for number, frame in raw.frames.items():
-        source = sources[raw.files[number].wanted]
         try:
-            rows = check(map_columns(frame, name, source))
-            checked.append(_kept(engine, rows, lacking(frame, name, source)))
+            add(frame, sources[raw.files[number].wanted])
         except UnreadableFile as error:
             address = raw.files[number].address
             unusable.append(UnusableFile(address, f"{address} is damaged: {error}"))
-    if not checked:
+    if not good:
         if whole:
             raise DataError(unusable[0].reason)
-        nothing = engine.from_columns({each: np.empty(0, np.int64) for each in (FILE, ROW)})
-        checked.append(engine.persist(check(map_columns(nothing, name, sources[0]))))
-    return CheckedTable(name, raw, nw.concat(checked), mapped, unusable)
+        add(engine.from_columns({each: np.empty(0, np.int64) for each in (FILE, ROW)}), sources[0])
+    return CheckedTable(name, raw, nw.concat(good), nw.concat(noted), mapped, unusable)
 
 
 def _kept(engine: Engine, rows: Frame, empty: Sequence[str]) -> Frame:
@@ -83,20 +101,19 @@ def _kept(engine: Engine, rows: Frame, empty: Sequence[str]) -> Frame:
     much as to store an id.
     """
     types = rows.collect_schema()
-    nothing = {name: nw.lit(None, types[name]) for name in empty}
-    nothing |= {each: nw.lit(False) for name in empty if (each := REPAIRED + name) in types}
+    nothing = {name: nw.lit(None, types[name]) for name in empty if name in types}
     kept = engine.persist(rows.drop(*nothing))
     return kept.select(*(nothing[name].alias(name) if name in nothing else name for name in types))
 
 
 def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
     """The quarantine table's rows of one table."""
-    rows = checked.rows
+    rows = checked.noted
     place = (nw.col(FILE), nw.col(ROW))
     no = nw.lit(False).alias("row_kept")
     parts = [
         checked.raw.rejected.select(*REJECTED_COLUMNS, no),
-        rows.filter(~nw.col(REASON).is_null()).select(
+        checked.bad.select(
             *place,
             nw.col(COLUMN).alias("column"),
             nw.col(REASON).alias("reason"),
@@ -144,7 +161,9 @@ def table_report(
     rows of the whole. earlier: the report of the last set, if what it was made of was not read
     again. Raises DataError when the rows do not add up.
     """
-    read_now = count(engine, checked.rows) + count(engine, checked.raw.rejected)
+    read_now = sum(
+        count(engine, rows) for rows in (checked.good, checked.bad, checked.raw.rejected)
+    )
     reasons = _reasons(engine, quarantined.filter(nw.col("table") == checked.name))
     ignored = set(checked.raw.ignored) | set(earlier.ignored_columns if earlier else ())
     report = TableReport(

@@ -21,7 +21,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vitrina.errors import DataError
-from vitrina.lake.codes import ITEM, KEY, KIND, SHOPPER, Codes, numbered, with_bucket
+from vitrina.lake.codes import ITEM, KEY, KIND, SHOPPER, Codes, Names, numbered, with_bucket
 from vitrina.lake.engine import DuckDBEngine, Engine, Frame
 from vitrina.lake.quality.bots import known_bots
 from vitrina.lake.shards import BUCKETS, SHARDS, read_shards, shard_files, write_shards
@@ -59,8 +59,9 @@ def write_sequences(
     """
     moments = {name: nw.col(name).cast(nw.Datetime("us")) for name in ("timestamp", START)}
     keyed = events.select("session_id", "item_id", "event_type", **moments, **{KEY: shopper_key()})
-    codes = Codes.of(engine, keyed, items, buckets)
-    rows = _rows(_with_named(engine, codes.encode(keyed)))
+    event_types = engine.collect(distinct(keyed, "event_type"))["event_type"].to_pylist()
+    codes = Codes.of(engine, keyed, Names.of(engine, items, event_types), buckets)
+    rows = _rows(_with_named(engine, codes.encode(codes.names.encode(keyed))))
     _write(engine, rows.sort(*_ORDER), codes, folder)
 
 
@@ -99,8 +100,8 @@ def _write(engine: Engine, rows: Frame, codes: Codes, folder: Path) -> None:
         folder,
         engine.batches(rows),
         engine.collect(codes.shoppers.select("bucket", KEY).sort("bucket", KEY)),
-        codes.item_ids,
-        codes.event_types,
+        codes.names.item_ids,
+        codes.names.event_types,
     )
 
 

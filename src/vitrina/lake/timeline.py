@@ -13,7 +13,7 @@ from typing import Final
 
 import narwhals as nw
 
-from vitrina.lake.codes import ITEM, KEY, KIND, SHOPPER, Codes
+from vitrina.lake.codes import ITEM, KEY, KIND, SHOPPER, Codes, Names
 from vitrina.lake.duplicates import PLACE, RANK, place_of
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.readers.raw import FILE
@@ -56,16 +56,16 @@ class Timeline:
         return events.select(*EVENT_COLUMNS, START, FILE, ROW)
 
 
-def make_timeline(engine: Engine, rows: Frame, items: Frame, gap: timedelta) -> Timeline:
+def make_timeline(engine: Engine, rows: Frame, names: Names, gap: timedelta) -> Timeline:
     """Put events in order, find those told again, and cut the sessions.
 
-    rows: EVENT_COLUMNS with moments in UTC without zone, FILE, ROW and RANK, none of them with the
-    event_id of another. items: the catalog, which has every item of the rows.
+    rows: EVENT_COLUMNS with moments in UTC without zone, for item_id and event_type ITEM and KIND
+    of `names`; FILE, ROW and RANK; none of them with the event_id of another.
     """
     given = given_columns(engine, rows)
     anonymous = nw.col("user_id").is_null().alias(_ANONYMOUS)
     keyed = rows.with_columns(shopper_key().alias(KEY), anonymous)
-    codes = Codes.of(engine, keyed, items)
+    codes = Codes.of(engine, keyed, names)
     coded = codes.encode(keyed).select(*_ORDER, FILE, _ANONYMOUS, *given)
     marked = _mark_repeated(engine, engine.arrange(coded, _ORDER))
     mine = ~nw.col(_REPEATED)

@@ -14,7 +14,7 @@ from pathlib import Path
 import narwhals as nw
 
 from vitrina.lake.clean import COLUMN, REASON
-from vitrina.lake.codes import ITEM
+from vitrina.lake.codes import ITEM, KIND, Names
 from vitrina.lake.contract import UNKNOWN_ITEM
 from vitrina.lake.engine import ROW, Engine, Frame
 from vitrina.lake.quarantine import CheckedTable
@@ -40,29 +40,30 @@ def settle(
     checked: CheckedTable,
     addresses: Sequence[str],
     before: int,
-    items: Frame,
+    names: Names,
     last: Path | None,
 ) -> Settled:
     """Number the files of `checked` as the lake does, and take up waiting events.
 
-    addresses: of all files of the lake, those of `checked` behind `before` others. items: the
-    catalog. last: the folder of the set that is built on; None if all files were read.
+    addresses: of all files of the lake, those of `checked` behind `before` others. names: those of
+    the catalog. last: the folder of the set that is built on; None if all files were read.
     """
     number = nw.col(FILE) + before
-    rows = checked.rows.with_columns(number)
+    good, noted = checked.good.with_columns(number), checked.noted.with_columns(number)
     rejected = checked.raw.rejected.with_columns(number)
-    waiting = rows.filter(nw.col(REASON) == UNKNOWN_ITEM).drop(ITEM)
+    waiting = noted.filter(nw.col(REASON) == UNKNOWN_ITEM).drop(ITEM, KIND)
     taken = waiting.head(0)
     if last is not None:
         earlier = scan_stored(engine, last, "waiting")
-        found = items.select("item_id")
+        found = names.items
         taken = engine.persist(earlier.join(found, on="item_id", how="semi"))
         waiting = nw.concat([earlier.join(found, on="item_id", how="anti"), waiting])
         nothing = nw.lit(None, nw.String)
-        good = taken.with_columns(
-            nothing.alias(REASON), nothing.alias(COLUMN), nw.lit(None, nw.Int32).alias(ITEM)
-        )
-        rows = nw.concat([rows, good])
+        fit = names.encode(taken).with_columns(nothing.alias(REASON), nothing.alias(COLUMN))
+        good = nw.concat([good, fit.select(*good.collect_schema())])
+        noted = nw.concat([noted, fit.select(*noted.collect_schema())])
     files = [InputFile(address, 0, address) for address in addresses]
     raw = replace(checked.raw, files=files, rejected=rejected)
-    return Settled(replace(checked, raw=raw, rows=rows), taken.select(FILE, ROW), waiting)
+    return Settled(
+        replace(checked, raw=raw, good=good, noted=noted), taken.select(FILE, ROW), waiting
+    )
