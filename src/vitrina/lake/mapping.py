@@ -243,12 +243,9 @@ def _typed(name: str, kind: str, column: ColumnMap, dtype: nw.dtypes.DType) -> n
         return values.integer(incoming, dtype)
     if kind == "bool":
         return values.boolean(incoming, dtype)
-    text = values.text(incoming, dtype)
     if name == "category_path":
-        return _levels(text, column.separator)
-    if name == "attributes":
-        return text
-    return text.str.replace_all(LIST_SEPARATOR, " ", literal=True)
+        return _levels(values.text(incoming, dtype), column.separator)
+    return values.text(incoming, dtype, lists=name == "attributes")
 
 
 def _scaled(number: nw.Expr, factor: float) -> nw.Expr:

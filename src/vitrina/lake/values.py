@@ -17,7 +17,7 @@ from typing import Final
 
 import narwhals as nw
 
-from vitrina.lake.engine import Frame
+from vitrina.lake.engine import LIST_SEPARATOR, Frame
 from vitrina.lake.zones import to_utc
 
 NUMBER: Final = r"^[+-]?([0-9]{1,18}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,2})?\z"
@@ -97,13 +97,20 @@ def spelled(frame: Frame, types: Mapping[str, nw.dtypes.DType]) -> Frame:
     return frame
 
 
-def text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
-    """A column, after `spelled`, as text without surrounding blanks; empty text is null."""
+def text(name: str, dtype: nw.dtypes.DType, *, lists: bool = True) -> nw.Expr:
+    """A column, after `spelled`, as text without surrounding blanks; empty text is null.
+
+    lists: whether it may be a list; else each LIST_SEPARATOR becomes a blank.
+    """
     column, stripped = _as_text(name, dtype), _stripped(name, dtype)
-    # To strip costs DuckDB ten times the look whether there is anything to strip: all blanks, and
-    # next to nothing else, sort before "!". So does the empty text.
-    blank = (column < "!") | (column.str.slice(-1) < "!")
-    return nw.when(~blank).then(column).otherwise(nw.when(stripped != "").then(stripped))
+    # To clean costs DuckDB several times the look whether there is anything to clean: all blanks,
+    # and next to nothing else, sort before "!". So does the empty text.
+    clean = ~((column < "!") | (column.str.slice(-1) < "!"))
+    cleaned = nw.when(stripped != "").then(stripped)
+    if not lists:
+        clean &= ~column.str.contains(LIST_SEPARATOR, literal=True)
+        cleaned = cleaned.str.replace_all(LIST_SEPARATOR, " ", literal=True)
+    return nw.when(clean).then(column).otherwise(cleaned)
 
 
 def is_given(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
