@@ -154,7 +154,7 @@ def merge_events(
             RANK: np.array([ranks[each.rank] for each in records], dtype=np.int64),
         }
     )
-    order = engine.persist(order)  # sorts are planned by a kept table's largest number
+    order = engine.persist(order)  # how wide sorts are is planned by what kept tables hold
     rows = checked.good.join(order, on=FILE)
     rows = rows.with_columns(place_of(nw.col(RANK)).alias(PLACE))
     if last is None:

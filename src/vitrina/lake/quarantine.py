@@ -25,23 +25,29 @@ from vitrina.settings_sources import Source
 
 EXAMPLES: Final = 5
 
-_USABLE: Final = "_usable"
+USABLE: Final = "_usable"
+"""Boolean: whether a checked row can be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedTable:
     """The rows of one table after `clean`, and the files and columns they came from.
 
-    good: the rows that can be used, duplicates among them, with FILE, ROW and the columns asked
-    for. noted: all rows with a fault or a repair, with all columns.
+    rows: all rows, with FILE, ROW, USABLE and the columns that were asked for. noted: those with a
+    fault or a repair, as `check` returns them.
     """
 
     name: Table
     raw: RawTable
-    good: Frame
+    rows: Frame
     noted: Frame
     mapped: list[SourceMap]
     unusable: list[UnusableFile]
+
+    @property
+    def good(self) -> Frame:
+        """The rows that can be used, duplicates among them."""
+        return self.rows.filter(nw.col(USABLE)).drop(USABLE)
 
     @property
     def bad(self) -> Frame:
@@ -66,20 +72,20 @@ def check_files(
     column that none of its files has, if they are, and when all files there are cannot be used.
     """
     mapped = mapped_columns(raw, name, sources, whole=whole)
-    good: list[Frame] = []
+    checked: list[Frame] = []
     noted: list[Frame] = []
     unusable = list(raw.unusable)
 
-    def add(rows: Frame, source: Source) -> None:
-        usable = nw.col(REASON).is_null().alias(_USABLE)
-        checked = check(map_columns(rows, name, source)).select(FILE, ROW, NOTED, usable, *columns)
-        kept = _kept(engine, checked, lacking(rows, name, source))
+    def add(frame: Frame, source: Source) -> None:
+        usable = nw.col(REASON).is_null().alias(USABLE)
+        rows = check(map_columns(frame, name, source)).select(FILE, ROW, NOTED, usable, *columns)
+        kept = _kept(engine, rows, lacking(frame, name, source))
         # Few rows have faults: to look at these again costs less than to keep room for what is
         # said of them beside all others.
         again = kept.filter(nw.col(NOTED)).select(ROW)
-        found = check(map_columns(rows.join(again, on=ROW, how="semi"), name, source))
+        found = check(map_columns(frame.join(again, on=ROW, how="semi"), name, source))
         noted.append(engine.persist(found.drop(NOTED)))
-        good.append(kept.filter(nw.col(_USABLE)).drop(NOTED, _USABLE))
+        checked.append(kept.drop(NOTED))
 
     for number, frame in raw.frames.items():
         try:
@@ -87,11 +93,11 @@ def check_files(
         except UnreadableFile as error:
             address = raw.files[number].address
             unusable.append(UnusableFile(address, f"{address} is damaged: {error}"))
-    if not good:
+    if not checked:
         if whole:
             raise DataError(unusable[0].reason)
         add(engine.from_columns({each: np.empty(0, np.int64) for each in (FILE, ROW)}), sources[0])
-    return CheckedTable(name, raw, nw.concat(good), nw.concat(noted), mapped, unusable)
+    return CheckedTable(name, raw, nw.concat(checked), nw.concat(noted), mapped, unusable)
 
 
 def _kept(engine: Engine, rows: Frame, empty: Sequence[str]) -> Frame:
@@ -108,7 +114,6 @@ def _kept(engine: Engine, rows: Frame, empty: Sequence[str]) -> Frame:
 
 def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
     """The quarantine table's rows of one table."""
-    rows = checked.noted
     place = (nw.col(FILE), nw.col(ROW))
     no = nw.lit(False).alias("row_kept")
     parts = [
@@ -124,7 +129,7 @@ def quarantine(engine: Engine, checked: CheckedTable) -> Frame:
     for column, reason in repairs(checked.name).items():
         repaired = nw.col(REASON).is_null() & nw.col(REPAIRED + column)
         parts.append(
-            rows.filter(repaired).select(
+            checked.noted.filter(repaired).select(
                 *place,
                 nw.lit(column).alias("column"),
                 nw.lit(reason).alias("reason"),
@@ -161,9 +166,7 @@ def table_report(
     rows of the whole. earlier: the report of the last set, if what it was made of was not read
     again. Raises DataError when the rows do not add up.
     """
-    read_now = sum(
-        count(engine, rows) for rows in (checked.good, checked.bad, checked.raw.rejected)
-    )
+    read_now = count(engine, checked.rows) + count(engine, checked.raw.rejected)
     reasons = _reasons(engine, quarantined.filter(nw.col("table") == checked.name))
     ignored = set(checked.raw.ignored) | set(earlier.ignored_columns if earlier else ())
     report = TableReport(

@@ -17,7 +17,7 @@ from vitrina.lake.clean import COLUMN, REASON
 from vitrina.lake.codes import ITEM, KIND, Names
 from vitrina.lake.contract import UNKNOWN_ITEM
 from vitrina.lake.engine import ROW, Engine, Frame
-from vitrina.lake.quarantine import CheckedTable
+from vitrina.lake.quarantine import USABLE, CheckedTable
 from vitrina.lake.readers.raw import FILE, InputFile
 from vitrina.lake.tables import scan_stored
 
@@ -49,21 +49,22 @@ def settle(
     the catalog. last: the folder of the set that is built on; None if all files were read.
     """
     number = nw.col(FILE) + before
-    good, noted = checked.good.with_columns(number), checked.noted.with_columns(number)
+    rows, noted = checked.rows.with_columns(number), checked.noted.with_columns(number)
     rejected = checked.raw.rejected.with_columns(number)
     waiting = noted.filter(nw.col(REASON) == UNKNOWN_ITEM).drop(ITEM, KIND)
     taken = waiting.head(0)
     if last is not None:
         earlier = scan_stored(engine, last, "waiting")
-        found = names.items
-        taken = engine.persist(earlier.join(found, on="item_id", how="semi"))
-        waiting = nw.concat([earlier.join(found, on="item_id", how="anti"), waiting])
+        taken = engine.persist(earlier.join(names.items, on="item_id", how="semi"))
+        waiting = nw.concat([earlier.join(names.items, on="item_id", how="anti"), waiting])
         nothing = nw.lit(None, nw.String)
-        fit = names.encode(taken).with_columns(nothing.alias(REASON), nothing.alias(COLUMN))
-        good = nw.concat([good, fit.select(*good.collect_schema())])
+        fit = names.encode(taken).with_columns(
+            nothing.alias(REASON), nothing.alias(COLUMN), nw.lit(True).alias(USABLE)
+        )
+        rows = nw.concat([rows, fit.select(*rows.collect_schema())])
         noted = nw.concat([noted, fit.select(*noted.collect_schema())])
     files = [InputFile(address, 0, address) for address in addresses]
     raw = replace(checked.raw, files=files, rejected=rejected)
     return Settled(
-        replace(checked, raw=raw, good=good, noted=noted), taken.select(FILE, ROW), waiting
+        replace(checked, raw=raw, rows=rows, noted=noted), taken.select(FILE, ROW), waiting
     )

@@ -152,7 +152,7 @@ class DuckDBEngine:
         return _added(arranged, {into: f"CASE WHEN {of} = {whose} THEN {last} END"})
 
     def shared(self, arranged: Frame) -> Frame:
-        return arranged  # to keep twenty columns costs five times the windows that made them
+        return arranged  # to keep the rows costs four times the windows that made them
 
     def in_order(self, arranged: Frame, order: Sequence[str]) -> Frame:
         return arranged
