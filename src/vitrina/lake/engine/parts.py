@@ -6,6 +6,7 @@ most of what writing texts costs; whoever has sorted by them has them.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,8 +60,10 @@ def write_parts(
                     del rows[fullest]
             if written is not None:
                 written.result()
-        for value, group in waiting.items():
-            write(value, group)
+        # The last group of each part follows none: they are written beside each other.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for done in [pool.submit(write, value, group) for value, group in waiting.items()]:
+                done.result()
 
 
 def dictionary_of(places: pa.Array, texts: pa.Array) -> pa.DictionaryArray:
@@ -101,12 +104,18 @@ def _as_written(table: pa.Table, words: Mapping[str, pa.Array]) -> pa.Table:
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    # Moments and numbers of rows hardly repeat; prices and texts do.
-    repeating = [
+    # Moments and numbers of rows hardly repeat; prices and texts do. Only by moments are groups
+    # ever skipped: shoppers lie in no order of their names, and items in none at all.
+    ordered = [
         field.name
         for field in schema
-        if not (pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type))
+        if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
     ]
     return pq.ParquetWriter(
-        path, schema, compression="zstd", use_dictionary=repeating, store_schema=False
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=[name for name in schema.names if name not in ordered],
+        write_statistics=ordered,
+        store_schema=False,
     )
