@@ -17,6 +17,10 @@ GATHER_SHARE: Final = 0.2
 _T = TypeVar("_T", bound=np.generic)
 
 
+AT_ONCE: Final = 16
+"""Queries whose scores of all rows are in memory together: 64 MB for a million rows."""
+
+
 class RowVectors:
     """Vectors by row: those given at first, which stay mapped and shared, and those set since.
 
@@ -60,15 +64,21 @@ class RowVectors:
         """The k best by exact score, of the rows that pass (bool [≤ rows]; None: all)."""
         mask = self.present if passing is None else passing & self.present[: len(passing)]
         rows = np.flatnonzero(mask)
-        if len(rows) <= GATHER_SHARE * len(self._given) or len(self._changed):
-            scores = queries @ self.of(rows).T
-        else:
-            scores = (queries @ self._given.T)[:, rows]
-        return best_of(scores, np.broadcast_to(rows, scores.shape), k)
+        picked = len(rows) <= GATHER_SHARE * len(self._given) or len(self._changed) > 0
+        vectors = self.of(rows) if picked else self._given
+        found = []
+        for start in range(0, len(queries), AT_ONCE):
+            scores = queries[start : start + AT_ONCE] @ vectors.T
+            if not picked:
+                scores = scores[:, rows]
+            found.append(best_of(scores, np.broadcast_to(rows, scores.shape), k))
+        return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
 
     def rescored(self, queries: FloatMatrix, rows: RowArray, k: int) -> Found:
         """The k best of each query's candidates, rows int64 [n, c] (−1: none), by exact score."""
-        scores = np.matmul(self.of(np.maximum(rows, 0)), queries[:, :, None])[:, :, 0]
+        # One by one: the vectors of all queries' candidates together are gigabytes.
+        each = zip(np.maximum(rows, 0), queries, strict=True)
+        scores = np.stack([self.of(candidates) @ query for candidates, query in each])
         scores[rows < 0] = -np.inf
         return best_of(scores, rows, k)
 
