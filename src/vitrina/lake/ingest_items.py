@@ -98,12 +98,9 @@ def _created(items: Frame, before: Frame, clock: datetime) -> Frame:
     """The items; one that the last set lacks, and whose source is silent, was created just now."""
     known = before.select("item_id", _since="created_at", _known=nw.lit(True))
     found = items.join(known, on="item_id", how="left")
-    since = nw.when(nw.col("_known").is_null()).then(_utc(clock)).otherwise(nw.col("_since"))
+    now = nw.lit(clock).cast(UTC_MOMENT)
+    since = nw.when(nw.col("_known").is_null()).then(now).otherwise(nw.col("_since"))
     return found.with_columns(created_at=nw.coalesce("created_at", since)).select(*ITEM_COLUMNS)
-
-
-def _utc(moment: datetime) -> nw.Expr:
-    return nw.lit(moment).cast(UTC_MOMENT)
 
 
 def _delisted(engine: Engine, last: LastSet, items: Frame) -> Frame:
